@@ -1,0 +1,202 @@
+"""The words of the field as frozen data: hosts, readings, faults, incidents, steps and moves.
+
+No I/O, no clock, no randomness. Times are seconds since the epoch, UTC, as float; durations are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Layer(str, Enum):
+    """Host layers, lowest first: the lowest failed layer is the root cause."""
+
+    POWER = "power"
+    HARDWARE = "hardware"
+    OS = "os"
+    NETWORK = "network"
+    SERVICE = "service"
+
+
+class Verdict(str, Enum):
+    """What a detector found. ``unknown`` is an answer like any other, never an exception."""
+
+    OK = "ok"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one detector saw of one layer of one host at one moment.
+
+    ``answered`` tells a host that spoke (even to complain) from one that was silent: a host that answers
+    on any layer is not off, whatever its BMC says.
+    """
+
+    subject: str
+    layer: Layer
+    verdict: Verdict
+    evidence: str
+    at: float
+    answered: bool = False
+
+
+class HostState(str, Enum):
+    """Where a host stands in its life; `decide/lifecycle.py` holds the permitted transitions."""
+
+    HEALTHY = "healthy"
+    SUSPECT = "suspect"
+    FAULTY = "faulty"
+    HELD = "held"
+    FENCING = "fencing"
+    FENCED = "fenced"
+    EVACUATING = "evacuating"
+    EVACUATED = "evacuated"
+    RESTORING = "restoring"
+    QUARANTINED = "quarantined"
+    MAINTENANCE = "maintenance"
+
+
+@dataclass(frozen=True)
+class Host:
+    """A compute host under watch. ``bmc`` is None for a host without IPMI, a first-class citizen."""
+
+    name: str
+    address: str
+    cluster: str = "default"
+    bmc: Bmc | None = None
+
+
+@dataclass(frozen=True)
+class Bmc:
+    """How to reach a host's BMC. The password never shows in a repr, log or traceback."""
+
+    address: str
+    username: str
+    password: str = field(repr=False)
+    port: int = 623
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is broken: the row of the symptom table that matched, and the readings that say so."""
+
+    host: str
+    name: str
+    layer: Layer
+    why: str
+    seen: tuple[Reading, ...] = ()
+
+
+class Gate(str, Enum):
+    """Reasons to hold a fault back; `decide/gates.py` evaluates them in the order written here."""
+
+    DISARMED = "disarmed"
+    ISOLATED = "isolated"
+    BLIND = "blind"
+    STORM = "storm"
+    DOMAIN = "domain"
+    RATE = "rate"
+    NO_TARGET = "no_target"
+    UNPROVEN = "unproven"
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A closed gate and its reason in words."""
+
+    gate: Gate
+    reason: str
+
+
+class Outcome(str, Enum):
+    """How an incident stands or ended. ``open`` is the only one that is not an end, besides ``held``."""
+
+    OPEN = "open"
+    HELD = "held"
+    RECOVERED = "recovered"
+    FAILED = "failed"
+    CLEARED = "cleared"
+
+
+@dataclass(frozen=True)
+class Incident:
+    """One fault of one host from first sight to end. A host has at most one incident without an end.
+
+    ``phase`` is what the remedy does now: "" (nothing yet), "host_failure", "host_restore".
+    ``seen`` are the readings that led to it, as plain mappings (layer, verdict, evidence, at).
+    """
+
+    id: int
+    host: str
+    fault: str
+    layer: str
+    outcome: Outcome
+    opened_at: float
+    closed_at: float | None = None
+    decision: str = ""
+    gate: str = ""
+    reason: str = ""
+    phase: str = ""
+    attempts: int = 0
+    seen: tuple[Mapping[str, object], ...] = ()
+
+
+class StepStatus(str, Enum):
+    """How a step of a remedy stands."""
+
+    RUNNING = "running"
+    OK = "ok"
+    CHANGED = "changed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task of a remediation playbook, or one decision of the controller, inside an incident."""
+
+    id: int
+    incident: int
+    run: str
+    name: str
+    status: StepStatus
+    started_at: float
+    finished_at: float | None = None
+    detail: str = ""
+
+
+class MoveState(str, Enum):
+    """How one instance's way from the failed host to another stands."""
+
+    PENDING = "pending"
+    ONGOING = "ongoing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Move:
+    """One instance from one host to another.
+
+    ``was`` is its vm_state before (``active``, ``stopped``, …) and what it has to be afterwards.
+    ``attempts`` counts the evacuation calls made.
+    """
+
+    incident: int
+    instance: str
+    name: str
+    source: str
+    state: MoveState
+    target: str = ""
+    was: str = ""
+    attempts: int = 0
+    priority: int = 0
+    started_at: float | None = None
+    finished_at: float | None = None
+    reason: str = ""
