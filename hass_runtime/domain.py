@@ -127,7 +127,8 @@ class Incident:
     """One fault of one host from first sight to end. A host has at most one incident without an end.
 
     ``phase`` is what the remedy does now: "" (nothing yet), "host_failure", "host_restore".
-    ``seen`` are the readings that led to it, as plain mappings (layer, verdict, evidence, at).
+    ``seen`` are the readings that led to it, as plain mappings (layer, verdict, evidence, at), and ``why`` is
+    the fault's own explanation; ``reason`` says why it is held or how it ended.
     """
 
     id: int
@@ -143,6 +144,7 @@ class Incident:
     phase: str = ""
     attempts: int = 0
     seen: tuple[Mapping[str, object], ...] = ()
+    why: str = ""
 
 
 class StepStatus(str, Enum):

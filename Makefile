@@ -1,0 +1,59 @@
+# Two commands do it all on a fresh machine: `make demo` and `make test`. Each sets up what it needs.
+#
+#   make demo            power cut in an embedded cloud, seen live       (KEEP=1 leaves it running)
+#   make test            lint, unit and integration tests                (installs Debian packages if root)
+#   make lint bench venv clean
+#
+# Slow set-up (the environment of the embedded Nova and Keystone) is kept in HASS_CACHE_DIR, by default
+# ~/.cache/hass; it may be deleted at any time.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+REPORT ?= hass-report.html
+KEEP ?=
+
+.PHONY: demo test lint unit integration bench venv dev clean
+
+venv: $(VENV)/.ready
+dev: $(VENV)/.ready-dev
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10 or newer is needed; say which with: make PYTHON=python3.x ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "no virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing HASS into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[sandbox]'
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	@tests/system-packages
+	@echo "Installing the test tools into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,agent]'
+	@touch $@
+
+demo: venv
+	@$(BIN)/hass sandbox demo $(if $(KEEP),--keep) --report $(REPORT)
+
+test: lint unit integration
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/yamllint --strict .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
+
+unit: dev
+	$(BIN)/python -m pytest tests/unit -q -n 2
+
+integration: dev
+	$(BIN)/python -m pytest tests/integration -v
+
+bench: venv
+	$(BIN)/python benchmarks/recovery.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible build dist *.egg-info hass-report*.html
+	find . -name __pycache__ -prune -exec rm -rf {} +

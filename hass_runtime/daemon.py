@@ -1,0 +1,138 @@
+"""Puts the controller daemon together from its configuration, and runs it until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from importlib import resources
+from pathlib import Path
+
+import yaml
+
+from hass_runtime import logs
+from hass_runtime.api.app import create_app
+from hass_runtime.api.server import serve
+from hass_runtime.controller import Controller
+from hass_runtime.decide import symptoms
+from hass_runtime.decide.diagnosis import Thresholds
+from hass_runtime.decide.symptoms import Symptom, SymptomError
+from hass_runtime.decide.view import Policy
+from hass_runtime.detect.network import NetworkDetector
+from hass_runtime.detect.power import PowerDetector
+from hass_runtime.detect.services import ServiceDetector
+from hass_runtime.detect.watch import Detector
+from hass_runtime.settings import ControllerSettings
+from hass_runtime.store import Store, StoreError
+
+log = logging.getLogger(__name__)
+
+RETRY = 5.0  # seconds between attempts to reach a database that is not there yet
+
+
+def load_table(settings: ControllerSettings) -> tuple[Symptom, ...]:
+    """The operator's symptom table, or the one that comes with HASS.
+
+    Raises:
+        SymptomError: with every problem of the file, one line each.
+    """
+    own = settings.paths.symptoms
+    source = str(own) if own else "symptoms.yml"
+    try:
+        text = own.read_text() if own else resources.files("hass_runtime.decide").joinpath(source).read_text()
+        data = yaml.safe_load(text)
+    except OSError as error:
+        raise SymptomError([f"{source}: cannot be read: {error.strerror or error}"]) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SymptomError([f"{source}: is not YAML: {' '.join(str(error).split())}"]) from error
+    playbooks = settings.paths.playbooks
+    return symptoms.parse(data, source, frozenset(path.stem for path in Path(playbooks).glob("*.yml")))
+
+
+def policy_of(settings: ControllerSettings, table: tuple[Symptom, ...]) -> Policy:
+    """The operator's choices in the terms of the decision."""
+    detection, safety = settings.detection, settings.safety
+    limits = Thresholds(
+        misses=detection.polling_threshold,
+        complaints=detection.wait_restart_threshold,
+        transient=settings.network.network_transient_time,
+        stale_after=3 * detection.polling_interval + 10.0,
+    )
+    return Policy(
+        thresholds=limits,
+        table=table,
+        armed=safety.armed,
+        storm_threshold=safety.storm_threshold,
+        max_remedies=safety.max_remedies,
+        retry_interval=safety.retry_interval,
+        max_attempts=safety.max_attempts,
+        auto_restore=settings.recovery.auto_restore,
+    )
+
+
+def detectors_of(settings: ControllerSettings) -> list[Detector]:
+    """One detector a layer, as configured."""
+    detection, network = settings.detection, settings.network
+    timeout = detection.probe_timeout
+    return [
+        PowerDetector(timeout),
+        NetworkDetector(network.heartbeat_time, network.ping_command, timeout),
+        ServiceDetector(detection.polling_port, detection.polling_key, timeout, network.max_message_size),
+    ]
+
+
+def run(settings: ControllerSettings) -> int:
+    """Run the daemon.
+
+    Returns:
+        The exit status: 0 after SIGTERM or SIGINT, 1 when it could not start.
+    """
+    logs.configure(settings.log.level, settings.log.location)
+    for note in settings.notes:
+        log.warning("%s", note)
+    try:
+        policy = policy_of(settings, load_table(settings))
+    except SymptomError as error:
+        for problem in error.problems:
+            log.error("%s", problem)
+        return 1
+    told_to_stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told_to_stop.set())
+    store = Store(settings.database_url)
+    if not _migrate(store, told_to_stop):
+        return 0
+    controller = Controller(settings, store, detectors_of(settings), policy)
+    try:
+        api = serve(create_app(store, controller.health), settings.rest.host, settings.rest.port)
+    except OSError as error:
+        log.error(
+            "the REST interface cannot listen on %s:%d: %s", settings.rest.host, settings.rest.port, error
+        )
+        return 1
+    loop = threading.Thread(target=controller.run, name="loop")
+    loop.start()
+    log.info("controller %s watches %d hosts", settings.controller.name, len(settings.hosts))
+    while loop.is_alive() and not told_to_stop.wait(1.0):
+        pass
+    controller.stop()
+    loop.join()
+    api.close()
+    store.close()
+    return 0 if told_to_stop.is_set() else 1
+
+
+def _migrate(store: Store, told_to_stop: threading.Event) -> bool:
+    """Waits for the database: a controller that starts before it is not a reason to page anybody."""
+    said = ""
+    while not told_to_stop.is_set():
+        try:
+            store.migrate()
+        except StoreError as error:
+            if str(error) != said:
+                log.error("waiting for the database: %s", error)
+            said = str(error)
+            told_to_stop.wait(RETRY)
+        else:
+            return True
+    return False

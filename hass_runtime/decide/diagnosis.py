@@ -1,0 +1,128 @@
+"""From readings over time to a fault: debounce by counts, look the signs up in the symptom table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from hass_runtime.decide.symptoms import Sign, Symptom
+from hass_runtime.domain import Fault, Layer, Reading, Verdict
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """How much it takes to believe a failure.
+
+    Attributes:
+        misses: consecutive failed readings of a layer (`polling_threshold`).
+        complaints: consecutive answers in which the host itself reports a failed service, which it may
+            be restarting (`wait_restart_threshold`).
+        transient: seconds that a patient row of the table must hold (`network_transient_time`).
+        stale_after: seconds after which a reading says nothing any more.
+    """
+
+    misses: int
+    complaints: int
+    transient: float
+    stale_after: float
+
+
+@dataclass(frozen=True)
+class LayerTrack:
+    """The recent past of one layer of one host: the last reading, and how many in a row were like it."""
+
+    reading: Reading
+    count: int
+    since: float
+
+
+@dataclass(frozen=True)
+class HostTrack:
+    """The recent past of a host, layer by layer, and since when which rows of the table hold."""
+
+    host: str
+    layers: Mapping[Layer, LayerTrack] = field(default_factory=dict)
+    matched: str = ""
+    matched_since: float = 0.0
+
+
+def _alike(a: Reading, b: Reading) -> bool:
+    return a.verdict is b.verdict and (a.verdict is not Verdict.FAILED or a.answered == b.answered)
+
+
+def observe(track: HostTrack, reading: Reading) -> HostTrack:
+    """Add a reading. Readings that come in late, older than the one known, change nothing."""
+    if reading.subject != track.host:
+        raise ValueError(f"a reading of {reading.subject} is not one of {track.host}")
+    known = track.layers.get(reading.layer)
+    if known is not None and reading.at < known.reading.at:
+        return track
+    if known is not None and _alike(known.reading, reading):
+        new = LayerTrack(reading, known.count + 1, known.since)
+    else:
+        new = LayerTrack(reading, 1, reading.at)
+    return replace(track, layers={**track.layers, reading.layer: new})
+
+
+def sign(layer: LayerTrack | None, now: float, limits: Thresholds) -> Sign:
+    """How a layer looks at ``now``: see `Sign`. A layer never read, or not lately, is unknown."""
+    if layer is None or now - layer.reading.at > limits.stale_after:
+        return Sign.UNKNOWN
+    reading = layer.reading
+    if reading.verdict is Verdict.OK:
+        return Sign.OK
+    if reading.verdict is Verdict.UNKNOWN:
+        return Sign.UNKNOWN
+    if reading.answered:
+        return Sign.COMPLAINING if layer.count > limits.complaints else Sign.MISSING
+    return Sign.SILENT if layer.count >= limits.misses else Sign.MISSING
+
+
+def signs(track: HostTrack, now: float, limits: Thresholds) -> dict[Layer, Sign]:
+    """The signs of every layer."""
+    return {layer: sign(track.layers.get(layer), now, limits) for layer in Layer}
+
+
+def diagnose(
+    track: HostTrack, table: tuple[Symptom, ...], now: float, limits: Thresholds
+) -> tuple[HostTrack, Fault | None]:
+    """Find the fault of a host, or none.
+
+    Returns:
+        The track with the memory of which row holds since when, and the fault. A patient row that has
+        not held long enough gives no fault yet; the memory survives a change between patient rows
+        (a host that is unreachable does not become less so when its BMC goes silent too).
+    """
+    looks = signs(track, now, limits)
+    row = next((row for row in table if row.matches(looks)), None)
+    if row is None:
+        return replace(track, matched="", matched_since=0.0), None
+    if not row.patient:
+        return replace(track, matched=row.fault, matched_since=now), fault_of(track, row, looks)
+    patient_rows = {other.fault for other in table if other.patient}
+    since = track.matched_since if track.matched in patient_rows else now
+    track = replace(track, matched=row.fault, matched_since=since)
+    return track, fault_of(track, row, looks) if now - since >= limits.transient else None
+
+
+def fault_of(track: HostTrack, row: Symptom, looks: Mapping[Layer, Sign]) -> Fault:
+    """The fault that a matching row stands for, with the readings of the layers that the row names."""
+    seen = tuple(track.layers[layer].reading for layer in row.when if layer in track.layers)
+    return Fault(host=track.host, name=row.fault, layer=row.layer, why=row.why, seen=seen)
+
+
+def describe(track: HostTrack, now: float, limits: Thresholds) -> str:
+    """One clause a layer for the log: ``network failed 2/2, power ok``; failed layers come first."""
+    looks = signs(track, now, limits)
+    failing, rest = [], []
+    for layer in Layer:
+        known = track.layers.get(layer)
+        if known is None:
+            continue
+        if looks[layer] in (Sign.OK, Sign.UNKNOWN):
+            rest.append(f"{layer.value} {looks[layer].value}")
+        elif known.reading.answered:
+            failing.append(f"{layer.value} complains {known.count}/{limits.complaints + 1}")
+        else:
+            failing.append(f"{layer.value} failed {known.count}/{limits.misses}")
+    return ", ".join(failing + rest) or "nothing seen yet"

@@ -1,0 +1,91 @@
+"""What a controller knows of its hosts between two cycles, and the frozen view that decisions are made from.
+
+Everything here can be lost: a controller that starts reads states, incidents and runs from the store and
+sees the rest for itself again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from hass_runtime.decide import diagnosis
+from hass_runtime.decide.diagnosis import HostTrack
+from hass_runtime.decide.view import HostView, LastRun, Policy, View
+from hass_runtime.domain import Host, HostState, Incident, Layer, Reading, Verdict
+from hass_runtime.store import Run
+
+GATEWAY = "(gateway)"  # the subject of readings of the controller's own way out; no host can have that name
+
+
+@dataclass
+class Memory:
+    """Per host: state, recent readings, open incident, the playbook at work and how the last one ended."""
+
+    hosts: dict[str, Host]
+    policy: Policy
+    has_gateway: bool = False
+    states: dict[str, HostState] = field(default_factory=dict)
+    tracks: dict[str, HostTrack] = field(default_factory=dict)
+    incidents: dict[str, Incident] = field(default_factory=dict)
+    running: dict[str, str] = field(default_factory=dict)
+    last_runs: dict[str, LastRun] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.tracks = {name: HostTrack(name) for name in (*self.hosts, GATEWAY)}
+        self.states = {name: self.states.get(name, HostState.SUSPECT) for name in self.hosts}
+
+    def observe(self, reading: Reading) -> bool:
+        """Add a reading; True when its layer looks different from before, so that it is worth recording."""
+        track = self.tracks[reading.subject]
+        before = track.layers.get(reading.layer)
+        self.tracks[reading.subject] = after = diagnosis.observe(track, reading)
+        return before is None or after.layers[reading.layer].since != before.since
+
+    def view(self, now: float, disarmed: str) -> View:
+        """Everything as it is at ``now``, with today's diagnosis of every host."""
+        hosts = {}
+        for name, host in self.hosts.items():
+            self.tracks[name], fault = diagnosis.diagnose(
+                self.tracks[name], self.policy.table, now, self.policy.thresholds
+            )
+            hosts[name] = HostView(
+                host=host,
+                state=self.states[name],
+                track=self.tracks[name],
+                fault=fault,
+                incident=self.incidents.get(name),
+                running=self.running.get(name, ""),
+                last_run=self.last_runs.get(name),
+            )
+        return View(now, self.policy, hosts, self._gateway_answers(), disarmed)
+
+    def _gateway_answers(self) -> bool | None:
+        known = self.tracks[GATEWAY].layers.get(Layer.NETWORK)
+        if not self.has_gateway or known is None or known.reading.verdict is Verdict.UNKNOWN:
+            return None
+        return known.reading.verdict is Verdict.OK or known.count < self.policy.thresholds.misses
+
+    def looks(self, host: str, now: float) -> str:
+        """The layers of a host in a few words, for the log."""
+        return diagnosis.describe(self.tracks[host], now, self.policy.thresholds)
+
+    def run_ended(self, host: str, run: LastRun) -> None:
+        """A playbook of the host ended; ``failures`` is counted on from the run before."""
+        before = self.last_runs.get(host)
+        failed = run.status not in ("successful", "lost")
+        earlier = before.failures if before is not None and before.playbook == run.playbook else 0
+        self.last_runs[host] = replace(run, failures=earlier + 1 if failed else 0)
+        self.running.pop(host, None)
+
+    def forget_runs(self, host: str) -> None:
+        """A new incident starts with a clean sheet."""
+        self.last_runs.pop(host, None)
+        self.running.pop(host, None)
+
+    def recall_runs(self, host: str, runs: Iterable[Run]) -> None:
+        """Rebuild `last_runs` from the store, oldest run first."""
+        self.forget_runs(host)
+        for run in sorted(runs, key=lambda run: run.started_at):
+            if run.finished_at is not None:
+                self.run_ended(host, LastRun(run.playbook, run.status, run.reason, run.finished_at, 0))

@@ -1,0 +1,238 @@
+"""Carries decisions out: every one is written to the journal first, then acted upon, then remembered.
+
+And the way back: what a running playbook reports becomes steps, moves and states of the incident. A crash
+between any two lines leaves a journal from which `resume` finds the way.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+from hass_runtime.decide import lifecycle, plan
+from hass_runtime.decide.view import LastRun
+from hass_runtime.domain import HostState, Incident, Outcome, StepStatus
+from hass_runtime.memory import Memory
+from hass_runtime.remedy.runs import (
+    Launcher,
+    MoveChanged,
+    RunEnded,
+    RunEvent,
+    RunHandle,
+    RunSpec,
+    TaskEnded,
+    TaskStarted,
+)
+from hass_runtime.settings import ControllerSettings
+from hass_runtime.store import Store, Writer
+
+log = logging.getLogger(__name__)
+
+# What the modules of `playbooks/remediation/` prove or begin, by the state of the host that it means.
+_STATE_WHEN_STARTED = {"hass_evacuate": HostState.EVACUATING}
+_STATE_WHEN_DONE = {"hass_fence": HostState.FENCED}
+
+
+class Executor:
+    """Decisions in, journal entries and playbook runs out; run events in, journal entries out.
+
+    Args:
+        sink: takes run events from the launcher's threads; the loop hands them back to `follow`.
+        clock: seconds since the epoch, UTC.
+    """
+
+    def __init__(
+        self,
+        settings: ControllerSettings,
+        store: Store,
+        launcher: Launcher,
+        memory: Memory,
+        sink: Callable[[RunEvent], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._launcher = launcher
+        self._memory = memory
+        self._sink = sink
+        self._clock = clock
+        self._handles: dict[str, RunHandle] = {}
+        self._runs: dict[str, tuple[Incident, str]] = {}
+
+    # -- decisions -------------------------------------------------------------------------------------
+
+    def carry_out(self, decision: plan.Decision, writer: Writer) -> None:
+        """Journal the decision, then act on it."""
+        match decision:
+            case plan.SetState(host, to, reason):
+                self._set_state(writer, host, to, reason)
+            case plan.OpenIncident(host, fault, why):
+                incident = writer.open_incident(host, fault, why, self._clock())
+                self._memory.forget_runs(host)
+                self._note(writer, incident.id, "Fault established", why)
+                self._remember(host, incident.id)
+                log.warning("incident %d of host %s opened: %s", incident.id, host, why)
+            case plan.Escalate(incident_id, host, fault, why):
+                writer.update_incident(
+                    incident_id,
+                    fault=fault.name,
+                    layer=fault.layer.value,
+                    decision=why,
+                    seen=fault.seen,
+                )
+                self._note(writer, incident_id, "Fault is another one", why)
+                self._remember(host, incident_id)
+                log.warning("incident %d of host %s: %s", incident_id, host, why)
+            case plan.HoldIncident(incident_id, host, gate, reason):
+                writer.update_incident(incident_id, outcome=Outcome.HELD, gate=gate, reason=reason)
+                self._note(writer, incident_id, f"Held by gate {gate}" if gate else "Held", reason)
+                self._remember(host, incident_id)
+                log.warning("incident %d of host %s held (%s): %s", incident_id, host, gate or "-", reason)
+            case plan.Launch():
+                self._launch(decision, writer)
+            case plan.Settle(incident_id, host, outcome, reason):
+                writer.update_incident(incident_id, outcome=outcome, gate="", reason=reason)
+                self._note(writer, incident_id, f"Instances {outcome.value}", reason)
+                self._remember(host, incident_id)
+                log.warning(
+                    "incident %d of host %s: instances %s: %s", incident_id, host, outcome.value, reason
+                )
+            case plan.CloseIncident(incident_id, host, outcome, reason):
+                writer.close_incident(incident_id, outcome, reason, self._clock())
+                del self._memory.incidents[host]
+                self._memory.forget_runs(host)
+                log.warning("incident %d of host %s closed: %s: %s", incident_id, host, outcome.value, reason)
+
+    def _note(self, writer: Writer, incident: int, name: str, detail: str) -> None:
+        writer.note(incident, name, StepStatus.OK, self._clock(), detail)
+
+    def _remember(self, host: str, incident_id: int) -> None:
+        incident = self._store.incident(incident_id)
+        if incident is None:
+            raise LookupError(f"incident {incident_id} of host {host} is not in the store")
+        self._memory.incidents[host] = incident
+
+    def _set_state(self, writer: Writer, host: str, to: HostState, reason: str) -> None:
+        before = self._memory.states[host]
+        if before is to:
+            return
+        if not lifecycle.permitted(before, to):
+            log.error("BUG: host %s: %s -> %s is not in the lifecycle", host, before.value, to.value)
+        writer.set_host_state(host, to, reason, self._clock())
+        self._memory.states[host] = to
+        log.info("host %s: %s -> %s (%s)", host, before.value, to.value, reason)
+
+    def _launch(self, launch: plan.Launch, writer: Writer) -> None:
+        now = self._clock()
+        run_id = f"{launch.incident}-{launch.playbook}-{uuid.uuid4().hex[:8]}"
+        run_dir = self._settings.paths.state_dir / "runs" / run_id
+        incident = self._memory.incidents[launch.host]
+        if launch.playbook == plan.FAILURE:
+            fields = {"attempts": incident.attempts + 1, "outcome": Outcome.OPEN, "gate": "", "reason": ""}
+            writer.update_incident(launch.incident, phase=launch.playbook, **fields)
+        else:
+            writer.update_incident(launch.incident, phase=launch.playbook)
+        self._note(writer, launch.incident, f"Launch {launch.playbook}", launch.why)
+        writer.start_run(run_id, launch.incident, launch.playbook, launch.attempt, 0, str(run_dir), now)
+        self._set_state(writer, launch.host, launch.state, launch.why)
+        self._remember(launch.host, launch.incident)
+        recovery = self._settings.recovery
+        deadline = recovery.run_timeout
+        if launch.playbook == plan.RESTORE:
+            deadline = min(deadline, recovery.restore_timeout * 2)
+        opened = datetime.fromtimestamp(incident.opened_at, tz=timezone.utc)
+        spec = RunSpec(
+            run_id=run_id,
+            incident=launch.incident,
+            host=launch.host,
+            playbook=launch.playbook,
+            run_dir=run_dir,
+            config=self._settings.path,
+            deadline=deadline,
+            extravars={
+                "host": launch.host,
+                "config": str(self._settings.path),
+                "confirm": launch.host,
+                "incident": launch.incident,
+                "since": opened.isoformat(timespec="milliseconds"),
+            },
+        )
+        self._memory.running[launch.host] = launch.playbook
+        self._runs[run_id] = (self._memory.incidents[launch.host], launch.playbook)
+        log.warning(
+            "incident %d of host %s: launch %s (%s)", launch.incident, launch.host, launch.playbook, run_id
+        )
+        try:
+            self._handles[run_id] = self._launcher.start(spec, self._sink)
+        except OSError as error:
+            self._sink(RunEnded(run_id, "crashed", None, f"cannot be started: {error}", self._clock(), {}))
+
+    # -- what the runs report --------------------------------------------------------------------------
+
+    def follow(self, event: RunEvent, writer: Writer) -> None:
+        """Journal one event of a run; what a cancelled run still says is not listened to."""
+        known = self._runs.get(event.run_id)
+        if known is None:
+            log.debug("run %s is not followed any more: %r", event.run_id, event)
+            return
+        incident, playbook = known
+        match event:
+            case TaskStarted():
+                writer.put_step(
+                    incident.id, event.run_id, event.key, event.name, StepStatus.RUNNING, event.at, None, ""
+                )
+                state = _STATE_WHEN_STARTED.get(event.action)
+                if state is not None:
+                    self._set_state(writer, incident.host, state, event.name)
+            case TaskEnded():
+                writer.put_step(
+                    incident.id,
+                    event.run_id,
+                    event.key,
+                    event.name,
+                    event.status,
+                    event.started_at,
+                    event.at,
+                    event.detail,
+                )
+                state = _STATE_WHEN_DONE.get(event.action)
+                if state is not None and event.status in (StepStatus.OK, StepStatus.CHANGED):
+                    self._set_state(writer, incident.host, state, event.detail)
+            case MoveChanged():
+                writer.put_move(event.move)
+            case RunEnded():
+                writer.finish_run(event.run_id, event.status, event.rc, event.reason, event.at)
+                self._memory.run_ended(
+                    incident.host, LastRun(playbook, event.status, event.reason, event.at, 0)
+                )
+                del self._runs[event.run_id]
+                self._handles.pop(event.run_id, None)
+                log.warning(
+                    "incident %d of host %s: %s %s%s",
+                    incident.id,
+                    incident.host,
+                    playbook,
+                    event.status,
+                    f": {event.reason}" if event.reason else "",
+                )
+
+    # -- all runs at once ------------------------------------------------------------------------------
+
+    def beat(self) -> None:
+        """Tell every worker that its controller lives and still holds the lease."""
+        for handle in list(self._handles.values()):
+            handle.beat()
+
+    def cancel_all(self, reason: str) -> None:
+        """End every run for real; their playbooks can be run again from the top by whoever acts next."""
+        for handle in list(self._handles.values()):
+            handle.cancel(reason)
+        self._handles.clear()
+        self._runs.clear()
+        self._memory.running.clear()
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._handles)
