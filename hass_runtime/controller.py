@@ -19,7 +19,7 @@ from hass_runtime.leader import Leadership
 from hass_runtime.memory import GATEWAY, Memory
 from hass_runtime.remedy.execute import Executor
 from hass_runtime.remedy.resume import take_over
-from hass_runtime.remedy.runs import Launcher, RunEvent
+from hass_runtime.remedy.runs import Launcher, RunEvent, RunsError
 from hass_runtime.settings import ControllerSettings
 from hass_runtime.store import Lease, LeaseLost, Store, StoreError, Writer
 
@@ -99,9 +99,9 @@ class Controller:
             self.cycle()
         except LeaseLost as lost:
             self._stand_by(f"lease lost: {lost}")
-        except StoreError as error:
+        except (StoreError, RunsError) as error:
             if str(error) != self._failing:
-                log.error("the database does not answer, nothing is decided until it does: %s", error)
+                log.error("nothing is decided until this is right again: %s", error)
             self._failing = str(error)
         except Exception:  # the daemon outlives its bugs; systemd's watchdog does not outlive its silence
             log.exception("BUG: a cycle failed; nothing is decided in it")
@@ -172,7 +172,7 @@ class Controller:
 
     def _stand_by(self, why: str) -> None:
         """Without the lease nothing is done: runs of this controller end, another one starts them again."""
-        self._leadership.drop() if self._leadership.lease is not None else None
+        self._leadership.drop()
         if self._epoch:
             log.error("standing by: %s", why)
             self._executor.cancel_all(why)

@@ -151,6 +151,7 @@ class Executor:
             run_dir=run_dir,
             config=self._settings.path,
             deadline=deadline,
+            breath=self._settings.controller.lease_ttl,
             extravars={
                 "host": launch.host,
                 "config": str(self._settings.path),
@@ -164,10 +165,7 @@ class Executor:
         log.warning(
             "incident %d of host %s: launch %s (%s)", launch.incident, launch.host, launch.playbook, run_id
         )
-        try:
-            self._handles[run_id] = self._launcher.start(spec, self._sink)
-        except OSError as error:
-            self._sink(RunEnded(run_id, "crashed", None, f"cannot be started: {error}", self._clock(), {}))
+        self._handles[run_id] = self._launcher.start(spec, self._sink)
 
     # -- what the runs report --------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ class Life:
         self.settle()
 
     def restart(self) -> None:
-        """The controller dies and starts: runs are lost, readings and diagnosis forgotten, the journal stays."""
+        """The controller dies and starts: runs are lost, readings are forgotten, the journal stays."""
         old = self.memory
         self.memory = Memory(old.hosts, old.policy, states=dict(old.states))
         self.memory.incidents = dict(old.incidents)

@@ -260,7 +260,7 @@ SOMETHING = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(SOMETHING, max_size=25))
 def test_no_history_breaks_the_rules(history):
-    """Any history: only permitted transitions, one incident and one playbook a host, gates obeyed at launch."""
+    """Any history: permitted transitions, one incident and one playbook a host, gates obeyed at launch."""
     life = Life()
     for what, one, two in history:
         before = len(life.launches)
