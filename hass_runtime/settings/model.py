@@ -1,0 +1,195 @@
+"""The settings as frozen data: what the rest of HASS reads, and never changes.
+
+Durations are seconds as float unless said otherwise. Passwords and keys never show in a repr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hass_runtime.domain import Host
+
+
+class SettingsError(Exception):
+    """A configuration file cannot be used.
+
+    ``problems`` holds every one found, each a line "FILE: [section] key: what was wrong, what was
+    expected"; ``notes`` holds what :attr:`ControllerSettings.notes` would have held.
+    """
+
+    def __init__(self, problems: tuple[str, ...], notes: tuple[str, ...] = ()) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+        self.notes = notes
+
+
+@dataclass(frozen=True)
+class OpenstackSettings:
+    """How to log in to Keystone and find Nova. ``request_timeout`` bounds each HTTP request."""
+
+    auth_url: str
+    username: str
+    password: str = field(repr=False)
+    user_domain_id: str
+    project_domain_id: str
+    project_name: str
+    region_name: str | None
+    interface: str
+    cacert: str | None
+    gateway_ip: str | None
+    request_timeout: float
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """How often the hosts are read and how many failed rounds make a fault.
+
+    ``polling_key`` is the secret shared with the agents; empty when none is configured.
+    """
+
+    polling_interval: float
+    polling_threshold: int
+    polling_port: int
+    wait_restart_threshold: int
+    polling_key: bytes = field(repr=False)
+    probe_timeout: float
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """How the network layer of a host is read.
+
+    ``heartbeat_time`` is the number of ICMP tries in one check. ``ping_command`` is the argv of an
+    external ping, in which ``{address}`` and ``{host}`` stand for the host, or None for the built-in one.
+    """
+
+    network_transient_time: float
+    heartbeat_time: int
+    max_message_size: int
+    shared_storage: bool
+    ping_command: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class SensorSettings:
+    """The guide's sensor thresholds, in the sensors' own units (degrees Celsius for temperatures)."""
+
+    watched: tuple[str, ...]
+    node_sensors: tuple[str, ...]
+    upper_critical: float | None
+    lower_critical: float | None
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """``level`` is a name of the logging module; ``location`` a file, or "" for standard error."""
+
+    level: str
+    location: str
+
+
+@dataclass(frozen=True)
+class RestSettings:
+    """Where the REST API listens."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class SafetySettings:
+    """The limits within which HASS may act on its own.
+
+    ``storm_threshold`` is a share of a cluster (0..1): when more than that fails at once, HASS holds.
+    ``fence_reads`` is how often in a row the power must read as off before a host counts as off.
+    """
+
+    armed: bool
+    storm_threshold: float
+    fence_reads: int
+    fence_timeout: float
+    max_remedies: int
+    retry_interval: float
+    max_attempts: int
+
+
+@dataclass(frozen=True)
+class RecoverySettings:
+    """How a failed host is emptied and taken back. ``evacuate_timeout`` is for each instance."""
+
+    auto_restore: bool
+    evacuate_timeout: float
+    evacuate_retries: int
+    evacuate_workers: int
+    evacuate_microversion: str
+    run_timeout: float
+    restore_timeout: float
+    poll_interval: float
+
+
+@dataclass(frozen=True)
+class PathSettings:
+    """Directories, and the operator's own symptom table (None: the one that comes with HASS)."""
+
+    state_dir: Path
+    playbooks: Path
+    symptoms: Path | None
+
+
+@dataclass(frozen=True)
+class ControllerIdentity:
+    """Who this controller is among several, and how long (seconds) its lease on acting lasts."""
+
+    name: str
+    lease_ttl: float
+
+
+@dataclass(frozen=True)
+class ControllerSettings:
+    """Everything of the controller's file, /etc/hass.conf.
+
+    ``notes`` are lines for the operator: keys that have no effect, and advice that is no error.
+    ``database_url`` holds the password; ``database_url_safe`` is the one to print.
+    """
+
+    path: Path
+    notes: tuple[str, ...]
+    openstack: OpenstackSettings
+    hosts: tuple[Host, ...]
+    detection: DetectionSettings
+    network: NetworkSettings
+    sensors: SensorSettings
+    database_url: str = field(repr=False)
+    database_url_safe: str
+    log: LogSettings
+    rest: RestSettings
+    safety: SafetySettings
+    recovery: RecoverySettings
+    paths: PathSettings
+    controller: ControllerIdentity
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """Everything of a compute host's file, /etc/hass_compute.conf.
+
+    ``key`` is the secret shared with the controllers; empty when none is configured. ``checks`` maps the
+    name of a check to its spec (``unit NAME…``, ``process NAME``, ``libvirt``, ``driver``,
+    ``command ARGV…``, ``off``). ``clock_tolerance`` is how far (seconds) the controller's clock may be
+    from this host's.
+    """
+
+    path: Path
+    notes: tuple[str, ...]
+    host: str
+    listen_address: str
+    listen_port: int
+    key: bytes = field(repr=False)
+    max_message_size: int
+    libvirt_uri: str
+    log: LogSettings
+    checks: Mapping[str, str]
+    check_timeout: float
+    clock_tolerance: float
