@@ -95,7 +95,7 @@ class Watch:
         began = self._clock()
         try:
             reading = detector.read(host)
-        except Exception as error:  # noqa: BLE001 - a broken detector must say so, not blind the daemon
+        except Exception as error:
             log.exception("detector %s of %s is broken", detector.layer.value, host.name)
             reading = Reading(
                 host.name, detector.layer, Verdict.UNKNOWN, f"the detector broke: {error}", time.time()

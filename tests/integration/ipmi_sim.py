@@ -1,4 +1,4 @@
-"""Real BMCs on loopback for the tests: openipmi's ``ipmi_sim``, or pyghmi's own ``Bmc`` where that is missing.
+"""Real BMCs on loopback for the tests: openipmi's ``ipmi_sim``, or pyghmi's ``Bmc`` where that is missing.
 
 The machine behind a BMC is a file that holds ``1`` (on) or ``0`` (off); ``deaf`` next to it makes the BMC
 accept power commands and do nothing, as a broken one does. Run as a program this file is the pyghmi BMC.

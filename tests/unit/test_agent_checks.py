@@ -40,7 +40,7 @@ def settle(runner: CheckRunner) -> dict[str, Check]:
     ["", "libvirt now", "unit", "process", "process a b", "command", "dance", "off x", "process 'a", "Off"],
 )
 def test_bad_spec_says_what_was_expected(spec: str) -> None:
-    with pytest.raises(ValueError, match="libvirt|quotation"):
+    with pytest.raises(ValueError, match=r"expected libvirt, unit|quotation"):
         make_probe(spec, URI, 2.0)
 
 

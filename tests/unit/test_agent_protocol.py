@@ -184,9 +184,10 @@ def test_any_signed_json_is_decoded_or_refused(body: dict[str, object]) -> None:
         lambda: protocol.decode_response(datagram, (KEY,), 65536, "compute1", NONCE).host,
     ):
         try:
-            assert decode() == "compute1"
-        except protocol.ProtocolError as error:
-            assert str(error)
+            host = decode()
+        except protocol.ProtocolError:
+            continue
+        assert host == "compute1"
 
 
 @settings(max_examples=300)
