@@ -1,0 +1,78 @@
+"""What the modules in playbooks/remediation/library share: settings, connections, and failing in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from hass_runtime.domain import Host
+from hass_runtime.remedy.fencing import FenceError
+from hass_runtime.remedy.nova import CloudError, parse_time
+from hass_runtime.remedy.restoration import RestoreError
+from hass_runtime.settings import SettingsError, load_controller
+
+if TYPE_CHECKING:
+    from hass_runtime.bmc import BmcClient
+    from hass_runtime.domain import Reading
+    from hass_runtime.settings import ControllerSettings
+
+
+class BadArgument(Exception):
+    """An argument of a module that cannot be used. One line."""
+
+
+@contextmanager
+def one_line_failures(fail: Callable[[str], Any]) -> Iterator[None]:
+    """Turns the failures that a module expects into its failure message; anything else is a bug and shows."""
+    try:
+        yield
+    except SettingsError as error:
+        fail("; ".join(error.problems))
+    except (CloudError, FenceError, RestoreError, BadArgument) as error:
+        fail(str(error))
+
+
+def load(config: str, name: str) -> tuple[ControllerSettings, Host]:
+    """The settings and exactly this host of theirs."""
+    settings = load_controller(config)
+    for host in settings.hosts:
+        if host.name == name:
+            return settings, host
+    known = ", ".join(host.name for host in settings.hosts) or "none"
+    raise BadArgument(f"{config} names no host {name}; its hosts are: {known}")
+
+
+def bmc_of(settings: ControllerSettings, host: Host) -> BmcClient | None:
+    """A client for the host's BMC, None when it has none."""
+    from hass_runtime.bmc import BmcClient
+
+    return BmcClient(host.bmc, max(settings.detection.probe_timeout, 5.0)) if host.bmc is not None else None
+
+
+def agent_of(settings: ControllerSettings, host: Host) -> Callable[[], Reading] | None:
+    """Asks the host's agent; None when agents are not configured."""
+    from hass_runtime.detect.services import ServiceDetector
+
+    detection = settings.detection
+    if not detection.polling_key:
+        return None
+    detector = ServiceDetector(
+        detection.polling_port,
+        detection.polling_key,
+        detection.probe_timeout,
+        settings.network.max_message_size,
+    )
+    return lambda: detector.read(host)
+
+
+def moment(text: str | None, argument: str) -> float | None:
+    """An ISO 8601 time as seconds since the epoch; None and "" are none."""
+    if not text:
+        return None
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise BadArgument(
+            f"{argument}: {text!r} is no ISO 8601 time, expected e.g. 2026-03-01T02:03:04Z"
+        ) from error

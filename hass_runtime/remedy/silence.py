@@ -1,0 +1,63 @@
+"""Listening for a host that should be off: silence counts only when every layer was asked and none
+answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol
+
+from hass_runtime.domain import Host, Reading, Verdict
+
+if TYPE_CHECKING:
+    from hass_runtime.settings import ControllerSettings
+
+
+class Ear(Protocol):
+    """A detector of a layer on which a living host answers."""
+
+    def read(self, host: Host) -> Reading: ...
+
+
+def sign_of_life(readings: Sequence[Reading]) -> str | None:
+    """The first thing that speaks against silence, or None.
+
+    A layer that could not be asked (unknown) was not silent: then nobody knows.
+    """
+    for reading in readings:
+        if reading.answered:
+            return f"{reading.layer.value}: {reading.evidence}"
+    for reading in readings:
+        if reading.verdict is not Verdict.FAILED:
+            return f"cannot tell on layer {reading.layer.value}: {reading.evidence}"
+    return None
+
+
+def listener(host: Host, ears: Sequence[Ear]) -> Callable[[], str | None]:
+    """A function that asks all layers at once and returns the sign of life, or None for silence."""
+
+    def listen() -> str | None:
+        with ThreadPoolExecutor(max_workers=max(1, len(ears))) as pool:
+            return sign_of_life(list(pool.map(lambda ear: ear.read(host), ears)))
+
+    return listen
+
+
+def ears_of(settings: ControllerSettings) -> list[Ear]:
+    """The network layer, and the agent where one is configured (it cannot be asked without a key)."""
+    from hass_runtime.detect.network import NetworkDetector
+    from hass_runtime.detect.services import ServiceDetector
+
+    detection, network = settings.detection, settings.network
+    ears: list[Ear] = [NetworkDetector(network.heartbeat_time, network.ping_command, detection.probe_timeout)]
+    if detection.polling_key:
+        ears.append(
+            ServiceDetector(
+                detection.polling_port,
+                detection.polling_key,
+                detection.probe_timeout,
+                network.max_message_size,
+            )
+        )
+    return ears

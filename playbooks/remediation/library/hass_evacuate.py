@@ -1,0 +1,204 @@
+#!/usr/bin/python
+# Copyright: the HASS authors
+# Licensed under the Apache License, Version 2.0
+"""Move everything off a compute host that is proven off."""
+
+from __future__ import annotations
+
+import traceback
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+try:
+    import time
+
+    from hass_runtime.remedy import ansible_support as support
+    from hass_runtime.remedy import cloud, evacuation, fencing, restoration
+
+    MISSING = None
+except ImportError:
+    MISSING = traceback.format_exc()
+
+DOCUMENTATION = r"""
+---
+module: hass_evacuate
+short_description: Move everything off a compute host that is proven off
+description:
+  - Evacuates all instances of a host at once, follows each to its end, and gives each its power state back.
+  - Refuses to begin without the proof of M(hass_fence) for the same host, and unless Nova takes its
+    nova-compute for down.
+  - Reads the real state first. What is elsewhere already is left there, what is being evacuated is
+    followed; so it may be run again from the top at any time, and its result lists the moves of earlier
+    attempts too.
+  - Instances with a higher metadata C(hass:priority) go first. What Nova does not evacuate (paused,
+    suspended, rescued and so on) is listed as refused.
+  - Fails at the end when a move failed; refused ones are no failure.
+options:
+  host:
+    description: Name of the compute host, exactly as Nova and the configuration file spell it.
+    type: str
+    required: true
+  config:
+    description: The controller's configuration file. Credentials are read from it, never from arguments.
+    type: path
+    default: /etc/hass.conf
+  proof:
+    description: The proof that M(hass_fence) returned. May be left out in check mode only.
+    type: dict
+  since:
+    description:
+      - ISO 8601 time from which on evacuations from the host belong to this failure.
+      - The controller gives the time at which it opened the incident. Without it, the last 24 hours.
+    type: str
+  incident:
+    description: Number of the incident that this belongs to; 0 by hand.
+    type: int
+    default: 0
+  progress_file:
+    description: File to which each change of a move is appended as one line of JSON.
+    type: path
+attributes:
+  check_mode:
+    description: What a run would do is read from the cloud and the host, and told; nothing is changed.
+    support: full
+  diff_mode:
+    description: Shows the state before and after.
+    support: none
+requirements:
+  - hass-runtime in the Python that runs the module
+author:
+  - The HASS authors
+"""
+
+EXAMPLES = r"""
+- name: Evacuate compute2
+  hass_evacuate:
+    host: compute2
+    proof: "{{ fence.proof }}"
+  register: evacuation
+"""
+
+RETURN = r"""
+msg:
+  description: What was found or done, one sentence.
+  type: str
+  returned: always
+moves:
+  description: One entry for each instance of this failure, none left out.
+  type: list
+  elements: dict
+  returned: success, and on failure when there are any
+  contains:
+    instance:
+      description: UUID of the instance.
+      type: str
+    name:
+      description: Its name.
+      type: str
+    source:
+      description: The failed host.
+      type: str
+    target:
+      description: The host that it is on now.
+      type: str
+    state:
+      description: One of pending, ongoing, succeeded, failed, refused.
+      type: str
+    was:
+      description: Its vm_state before, which it has to have afterwards.
+      type: str
+    attempts:
+      description: How many evacuations of it were begun, by this and earlier runs.
+      type: int
+    priority:
+      description: Its metadata hass:priority; higher goes first.
+      type: int
+    reason:
+      description: Why it failed or was refused.
+      type: str
+    started_at:
+      description: Seconds since the epoch.
+      type: float
+    finished_at:
+      description: Seconds since the epoch.
+      type: float
+calls:
+  description: How many calls that change something were made to Nova.
+  type: int
+  returned: success
+"""
+
+
+def run(module: AnsibleModule) -> None:
+    params = module.params
+    settings, host = support.load(params["config"], params["host"])
+    if not module.check_mode:  # before anything else
+        fencing.check_proof(
+            params["proof"] or {},
+            host.name,
+            settings.safety.fence_reads,
+            time.time(),
+            settings.recovery.run_timeout,
+        )
+    since = evacuation.since_of(support.moment(params["since"], "since"), time.time())
+    nova = cloud.connect(settings)
+    microversion = cloud.version_tuple(nova.evacuate_microversion())
+    evacuator = evacuation.Evacuator(
+        nova,
+        host.name,
+        since=since,
+        incident=params["incident"],
+        policy=evacuation.policy_of(settings),
+        arrives_stopped=microversion >= cloud.ARRIVES_STOPPED,
+        workers=settings.recovery.evacuate_workers,
+        poll_interval=settings.recovery.poll_interval,
+        progress=evacuation.ProgressFile(None if module.check_mode else params["progress_file"]),
+    )
+    if module.check_mode:
+        foresee(module, evacuator, host.name)
+        return
+    if not restoration.required(nova, host.name).forced_down:
+        raise fencing.FenceError(f"nova-compute of {host.name} is not forced down, nothing is evacuated")
+    outcome = evacuator.run()
+    result = {
+        "changed": outcome.calls > 0,
+        "msg": outcome.words(host.name),
+        "moves": evacuation.as_dicts(outcome.moves),
+        "calls": outcome.calls,
+    }
+    if outcome.ok:
+        module.exit_json(**result)
+    module.fail_json(**result)
+
+
+def foresee(module: AnsibleModule, evacuator, name: str) -> None:
+    """What a run would begin with, instance by instance."""
+    seen = evacuator.foresee()
+    plan = [f"{move.name or move.instance}: {words}" for move, words in seen]
+    module.exit_json(
+        changed=any(not words.startswith(("succeed", "refuse")) for _, words in seen),
+        msg=f"would move {len(seen)} instances off {name}" + (f": {'; '.join(plan)}" if plan else ""),
+        moves=evacuation.as_dicts(move for move, _ in seen),
+        calls=0,
+    )
+
+
+def main() -> None:
+    """Read the arguments, and do it."""
+    arguments = {
+        "host": {"type": "str", "required": True},
+        "config": {"type": "path", "default": "/etc/hass.conf"},
+        "proof": {"type": "dict"},
+        "since": {"type": "str"},
+        "incident": {"type": "int", "default": 0},
+        "progress_file": {"type": "path"},
+    }
+    module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
+    if MISSING:
+        module.fail_json(msg=missing_required_lib("hass-runtime"), exception=MISSING)
+    with support.one_line_failures(lambda msg: module.fail_json(msg=msg)):
+        run(module)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+#!/usr/bin/python
+# Copyright: the HASS authors
+# Licensed under the Apache License, Version 2.0
+"""Read what runs on a compute host, before anything is done to it."""
+
+from __future__ import annotations
+
+import traceback
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+try:
+    from collections import Counter
+    from dataclasses import asdict
+
+    from hass_runtime.remedy import ansible_support as support
+    from hass_runtime.remedy import cloud, evacuation, restoration
+
+    MISSING = None
+except ImportError:
+    MISSING = traceback.format_exc()
+
+DOCUMENTATION = r"""
+---
+module: hass_host_instances
+short_description: Read what runs on a compute host
+description:
+  - Reads nova-compute of a host and the instances that are on it, and changes nothing.
+  - Fails when Nova does not answer or knows no such host, so that a host whose instances could not be
+    moved is not switched off.
+options:
+  host:
+    description: Name of the compute host, exactly as Nova and the configuration file spell it.
+    type: str
+    required: true
+  config:
+    description: The controller's configuration file. Credentials are read from it, never from arguments.
+    type: path
+    default: /etc/hass.conf
+  incident:
+    description: Number of the incident that this belongs to; 0 by hand.
+    type: int
+    default: 0
+  progress_file:
+    description: File to which each change of a move is appended as one line of JSON.
+    type: path
+attributes:
+  check_mode:
+    description: What a run would do is read from the cloud and the host, and told; nothing is changed.
+    support: full
+  diff_mode:
+    description: Shows the state before and after.
+    support: none
+requirements:
+  - hass-runtime in the Python that runs the module
+author:
+  - The HASS authors
+"""
+
+EXAMPLES = r"""
+- name: Read what runs on compute2
+  hass_host_instances:
+    host: compute2
+"""
+
+RETURN = r"""
+msg:
+  description: What was found or done, one sentence.
+  type: str
+  returned: always
+instances:
+  description: The instances on the host now, in the order in which they would be moved; all of them pending.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    instance:
+      description: UUID of the instance.
+      type: str
+    name:
+      description: Its name.
+      type: str
+    source:
+      description: The failed host.
+      type: str
+    target:
+      description: The host that it is on now.
+      type: str
+    state:
+      description: One of pending, ongoing, succeeded, failed, refused.
+      type: str
+    was:
+      description: Its vm_state before, which it has to have afterwards.
+      type: str
+    attempts:
+      description: How many evacuations of it were begun, by this and earlier runs.
+      type: int
+    priority:
+      description: Its metadata hass:priority; higher goes first.
+      type: int
+    reason:
+      description: Why it failed or was refused.
+      type: str
+    started_at:
+      description: Seconds since the epoch.
+      type: float
+    finished_at:
+      description: Seconds since the epoch.
+      type: float
+
+evacuate_microversion:
+  description: The compute microversion that an evacuation would use.
+  type: str
+  returned: success
+service:
+  description: State of the host's nova-compute (up, enabled, forced_down).
+  type: dict
+  returned: success
+"""
+
+
+def run(module: AnsibleModule) -> None:
+    settings, host = support.load(module.params["config"], module.params["host"])
+    nova = cloud.connect(settings)
+    service = restoration.required(nova, host.name)
+    microversion = nova.evacuate_microversion()
+    found = evacuation.on_host(nova, host.name, module.params["incident"])
+    progress = evacuation.ProgressFile(None if module.check_mode else module.params["progress_file"])
+    for move in found:
+        progress(move)
+    states = ", ".join(f"{count} {state}" for state, count in sorted(Counter(m.was for m in found).items()))
+    module.exit_json(
+        changed=False,
+        msg=f"{len(found)} instances on {host.name}" + (f": {states}" if states else ""),
+        instances=evacuation.as_dicts(found),
+        evacuate_microversion=microversion,
+        service=asdict(service),
+    )
+
+
+def main() -> None:
+    """Read the arguments, and do it."""
+    arguments = {
+        "host": {"type": "str", "required": True},
+        "config": {"type": "path", "default": "/etc/hass.conf"},
+        "incident": {"type": "int", "default": 0},
+        "progress_file": {"type": "path"},
+    }
+    module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
+    if MISSING:
+        module.fail_json(msg=missing_required_lib("hass-runtime"), exception=MISSING)
+    with support.one_line_failures(lambda msg: module.fail_json(msg=msg)):
+        run(module)
+
+
+if __name__ == "__main__":
+    main()
