@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from typing import Any
 
 from hass_runtime.decide import lifecycle, plan
 from hass_runtime.decide.view import LastRun
-from hass_runtime.domain import HostState, Incident, Outcome, StepStatus
+from hass_runtime.domain import HostState, Incident, MoveState, Outcome, StepStatus
 from hass_runtime.memory import Memory
 from hass_runtime.remedy.runs import (
     Launcher,
@@ -33,6 +34,14 @@ log = logging.getLogger(__name__)
 # What the modules of `playbooks/remediation/` prove or begin, by the state of the host that it means.
 _STATE_WHEN_STARTED = {"hass_evacuate": HostState.EVACUATING}
 _STATE_WHEN_DONE = {"hass_fence": HostState.FENCED}
+
+
+def unmoved(facts: Mapping[str, Any]) -> str:
+    """The instances that a successful run could not move, each with its reason; "" when there are none."""
+    moves = facts.get("moves")
+    rows = [move for move in moves if isinstance(move, Mapping)] if isinstance(moves, list) else []
+    left = [f"{m.get('name')}: {m.get('reason')}" for m in rows if m.get("state") == MoveState.REFUSED.value]
+    return "; ".join(left)
 
 
 class Executor:
@@ -201,10 +210,9 @@ class Executor:
             case MoveChanged():
                 writer.put_move(event.move)
             case RunEnded():
-                writer.finish_run(event.run_id, event.status, event.rc, event.reason, event.at)
-                self._memory.run_ended(
-                    incident.host, LastRun(playbook, event.status, event.reason, event.at, 0)
-                )
+                reason = event.reason or unmoved(event.facts)
+                writer.finish_run(event.run_id, event.status, event.rc, reason, event.at)
+                self._memory.run_ended(incident.host, LastRun(playbook, event.status, reason, event.at, 0))
                 del self._runs[event.run_id]
                 self._handles.pop(event.run_id, None)
                 log.warning(
@@ -213,7 +221,7 @@ class Executor:
                     incident.host,
                     playbook,
                     event.status,
-                    f": {event.reason}" if event.reason else "",
+                    f": {reason}" if reason else "",
                 )
 
     # -- all runs at once ------------------------------------------------------------------------------

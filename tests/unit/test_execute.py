@@ -14,7 +14,7 @@ from views import DEAD, POLICY, WELL
 from hass_runtime.decide.plan import FAILURE, RESTORE, decide
 from hass_runtime.domain import Bmc, Host, HostState, Layer, Move, MoveState, Outcome, Reading, StepStatus
 from hass_runtime.memory import Memory
-from hass_runtime.remedy.execute import Executor
+from hass_runtime.remedy.execute import Executor, unmoved
 from hass_runtime.remedy.resume import LOST, take_over
 from hass_runtime.remedy.runs import MoveChanged, RunEnded, TaskEnded, TaskStarted
 from hass_runtime.store import LeaseLost, Store
@@ -265,6 +265,28 @@ def test_events_of_runs_that_were_cancelled_are_not_listened_to(tmp_path):
     daemon.executor.cancel_all("lease lost")
     daemon.report(spec.run_id, lambda run: RunEnded(run, "cancelled", None, "lease lost", daemon.now, {}))
     assert [run.status for run in daemon.store.runs(1)] == ["running"]
+
+
+def test_what_a_successful_run_could_not_move_is_the_incidents_reason(tmp_path):
+    daemon = Daemon(tmp_path / "hass.db")
+    daemon.see(2)
+    daemon.see(3, host1=CUT)
+    spec, _ = daemon.launcher.started[-1]
+    moves = [
+        {"name": "vm1", "state": "succeeded", "reason": ""},
+        {"name": "vm2", "state": "refused", "reason": "vm_state paused"},
+    ]
+    daemon.report(
+        spec.run_id, lambda run: RunEnded(run, "successful", 0, "", daemon.now, {"moves": moves})
+    )
+    daemon.see(1, host1=CUT)
+    incident = daemon.store.incident(1)
+    assert (incident.outcome, incident.reason) == (Outcome.FAILED, "vm2: vm_state paused")
+
+
+@pytest.mark.parametrize("facts", [{}, {"moves": None}, {"moves": "x"}, {"moves": ["x", 1, {}]}])
+def test_strange_facts_are_no_reason(facts):
+    assert unmoved(facts) == ""
 
 
 def test_outcome_of_settled_instances_stays_while_the_host_is_brought_back(tmp_path):
