@@ -160,7 +160,10 @@ class StepStatus(str, Enum):
 
 @dataclass(frozen=True)
 class Step:
-    """One task of a remediation playbook, or one decision of the controller, inside an incident."""
+    """One task of a remediation playbook, or one decision of the controller, inside an incident.
+
+    ``action`` is the module behind the task (``hass_fence``), "" for the controller's own.
+    """
 
     id: int
     incident: int
@@ -170,6 +173,7 @@ class Step:
     started_at: float
     finished_at: float | None = None
     detail: str = ""
+    action: str = ""
 
 
 class MoveState(str, Enum):

@@ -73,8 +73,8 @@ class ServiceDetector:
                 try:
                     answer = sock.recv(self._size + 1)
                 except ConnectionRefusedError:
-                    # Somebody rejected the datagram; whether the host itself did, cannot be known.
-                    return Verdict.FAILED, f"no {where}: port closed", False
+                    # "Port unreachable" comes from a kernel that lives; a dead host's router says "host".
+                    return Verdict.FAILED, f"no {where}: the host says that the port is closed", True
                 except OSError as error:
                     return Verdict.FAILED, f"{where} cannot be reached: {error.strerror}", False
                 try:

@@ -88,6 +88,7 @@ class Executor:
                     incident_id,
                     fault=fault.name,
                     layer=fault.layer.value,
+                    why=fault.why,
                     decision=why,
                     seen=fault.seen,
                 )
@@ -188,7 +189,13 @@ class Executor:
         match event:
             case TaskStarted():
                 writer.put_step(
-                    incident.id, event.run_id, event.key, event.name, StepStatus.RUNNING, event.at, None, ""
+                    incident.id,
+                    event.run_id,
+                    event.key,
+                    event.name,
+                    StepStatus.RUNNING,
+                    event.at,
+                    action=event.action,
                 )
                 state = _STATE_WHEN_STARTED.get(event.action)
                 if state is not None:
@@ -203,6 +210,7 @@ class Executor:
                     event.started_at,
                     event.at,
                     event.detail,
+                    event.action,
                 )
                 state = _STATE_WHEN_DONE.get(event.action)
                 if state is not None and event.status in (StepStatus.OK, StepStatus.CHANGED):

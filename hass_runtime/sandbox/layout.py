@@ -31,6 +31,7 @@ SANDBOX_VALUES: Mapping[str, str] = {
     "wait_restart_threshold": "2",
     "network_transient_time": "5",
     "heartbeat_time": "2",
+    "probe_timeout": "1",
     "shared_storage": "true",
     "max_message_size": "1024",
 }
@@ -300,6 +301,7 @@ def controller_config(
             "polling_port": layout.polling_port,
             "wait_restart_threshold": values["wait_restart_threshold"],
             "polling_key": layout.key,
+            "probe_timeout": values["probe_timeout"],
         },
         "default": {
             "network_transient_time": values["network_transient_time"],

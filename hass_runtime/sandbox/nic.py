@@ -2,7 +2,9 @@
 
 A TCP listener whose handshake says "the network stack is there" (ICMP to loopback cannot say it: the kernel
 answers for every address), and the agent's polling port, from which datagrams are passed on to the agent
-inside. Taken down, both are gone while everything inside the host runs on untouched: that is a network cut.
+inside. Taken down, neither answers while everything inside the host runs on untouched: that is a network cut.
+The polling port stays bound then, so that datagrams vanish: a closed port would be an answer of the kernel, and
+a dead host gives none.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ class Nic:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stop: socket.socket | None = None
+        self._udp: socket.socket | None = None
 
     @property
     def is_up(self) -> bool:
@@ -40,27 +43,40 @@ class Nic:
         with self._lock:
             if self._thread is not None:
                 return
+            udp = self._polling_port()
             tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             try:
                 tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 tcp.bind((self.address, self._presence_port))
                 tcp.listen(BACKLOG)
-                udp.bind((self.address, self._agent_port))
             except OSError:
                 tcp.close()
-                udp.close()
                 raise
             tcp.setblocking(False)
-            udp.setblocking(False)
             self._stop, stopped = socket.socketpair()
             self._thread = threading.Thread(
                 target=self._run, args=(tcp, udp, stopped), name=f"nic-{self.address}", daemon=True
             )
             self._thread.start()
 
+    def _polling_port(self) -> socket.socket:
+        """The agent's port, bound once and for all, without what came in while the interface was down."""
+        if self._udp is None:
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                udp.bind((self.address, self._agent_port))
+            except OSError:
+                udp.close()
+                raise
+            udp.setblocking(False)
+            self._udp = udp
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._udp.recv(MAX_DATAGRAM)
+        return self._udp
+
     def down(self) -> None:
-        """Stop listening; returns when nothing answers any more."""
+        """Stop answering; returns when nothing answers any more."""
         with self._lock:
             if self._thread is None or self._stop is None:
                 return
@@ -70,7 +86,7 @@ class Nic:
 
     def _run(self, tcp: socket.socket, udp: socket.socket, stopped: socket.socket) -> None:
         peers: OrderedDict[tuple[str, int], socket.socket] = OrderedDict()
-        with tcp, udp, stopped:
+        with tcp, stopped:
             while True:
                 inner = {sock: peer for peer, sock in peers.items()}
                 ready, _, _ = select.select([stopped, tcp, udp, *inner], [], [])

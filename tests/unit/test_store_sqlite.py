@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from store_suite import *  # noqa: F403
 from store_suite import HOST
+from store_suite_shared import *  # noqa: F403
 
 from hass_runtime.store import Store, StoreError
 

@@ -1,0 +1,78 @@
+"""The `hass` command: a table of commands, each imported when it is called for."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import cast
+
+import click
+
+from hass_runtime import __version__
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a command is (``module:attribute``) and its line in ``hass --help``."""
+
+    target: str
+    help: str
+
+
+COMMANDS = {
+    "status": Entry("hass_runtime.cli.views:status", "How the hosts are, and what goes on."),
+    "incidents": Entry("hass_runtime.cli.views:incidents", "List incidents, the newest first."),
+    "incident": Entry("hass_runtime.cli.views:incident", "Show one incident, or write a report of it."),
+    "disarm": Entry("hass_runtime.cli.switch:disarm", "Stop HASS from acting; it goes on watching."),
+    "arm": Entry("hass_runtime.cli.switch:arm", "Let HASS act again."),
+    "controller": Entry("hass_runtime.cli.controller:controller", "Run the controller (hass.service)."),
+    "agent": Entry("hass_runtime.cli.agent:agent", "Run a compute host's agent (detectionagent.service)."),
+    "config": Entry("hass_runtime.cli.config:config", "Check configuration files and print examples."),
+    "sandbox": Entry("hass_runtime.cli.sandbox:sandbox", "Try it all on this machine: an embedded cluster."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose help needs none of its commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, "version"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = entry.target.partition(":")
+        try:
+            return cast(click.Command, getattr(importlib.import_module(module), attribute))
+        except ModuleNotFoundError as exc:
+            if exc.name and exc.name.partition(".")[0] == "hass_runtime":
+                raise
+            raise click.ClickException(
+                f"`hass {cmd_name}` needs the Python package {exc.name}, which is not installed here:"
+                " install hass-runtime[controller] (or [agent], [sandbox])"
+            ) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, entry.help) for name, entry in COMMANDS.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl([*rows, ("version", "Print the version.")])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hass", message="%(prog)s %(version)s")
+def main() -> None:
+    """HASS: high availability for OpenStack instances.
+
+    Exit status: 0 done, 1 failed, 2 wrong usage.
+    """
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"hass {__version__}")
+
+
+if __name__ == "__main__":
+    main(prog_name="hass")

@@ -1,0 +1,155 @@
+"""The store: one database for hosts, readings, incidents with steps and moves, the lease and the switch."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection, select
+
+from hass_runtime.domain import Incident, Layer, Move, Step
+from hass_runtime.store import engine as engines
+from hass_runtime.store import lease as leases
+from hass_runtime.store import migrate as migrations
+from hass_runtime.store import rows, switch, words
+from hass_runtime.store.models import HostTable, IncidentTable, MoveTable, ReadingTable, RunTable, StepTable
+from hass_runtime.store.records import Disarm, HostRow, LayerRow, Lease, Run
+from hass_runtime.store.writer import Writer
+
+T = TypeVar("T")
+
+
+class Store:
+    """A database by its URL: ``sqlite:///PATH`` or ``mysql+pymysql://USER:PASSWORD@HOST/DATABASE``.
+
+    Nothing is connected before the first call. Any number of threads may share one Store. Every method raises
+    StoreError (one line, no password) when the database is down or refuses; ``connect_timeout`` and
+    ``timeout`` (seconds; the latter for each read and write) bound how long a dead or a hung one can take.
+    """
+
+    def __init__(self, url: str, *, connect_timeout: float = 5.0, timeout: float = 10.0) -> None:
+        self._url = engines.parse_url(url)
+        self._connect_timeout = connect_timeout
+        self.label = engines.label_of(self._url)
+        self._engine = engines.open_engine(self._url, connect_timeout=connect_timeout, timeout=timeout)
+
+    def __repr__(self) -> str:
+        return f"Store({self.label})"
+
+    def migrate(self) -> None:
+        """Make or upgrade the tables; safe to call from several controllers at once."""
+        migrations.migrate(self._url, self.label, connect_timeout=self._connect_timeout)
+
+    def check(self) -> None:
+        """Raise StoreError unless the database answers and has this code's tables."""
+        self._read(lambda connection: migrations.check(connection, self.label))
+
+    def close(self) -> None:
+        """Close the idle connections. The store may be used again afterwards."""
+        self._engine.dispose()
+
+    # The lease
+
+    def lease_acquire(self, holder: str, ttl: float) -> Lease | None:
+        """The lease with a new epoch, or None while another holder's is valid. ``ttl`` is in seconds."""
+        holder = words.name(holder, "lease holder")
+        return self._write(lambda connection: leases.acquire(connection, holder, ttl))
+
+    def lease_renew(self, lease: Lease) -> Lease:
+        """The lease for another ``lease.ttl``. Raises LeaseLost: then acquire it again, or stand by."""
+        return self._write(lambda connection: leases.renew(connection, lease))
+
+    def lease_release(self, lease: Lease) -> None:
+        """Give it back, so that another need not wait for its end."""
+        self._write(lambda connection: leases.release(connection, lease))
+
+    def lease_current(self) -> Lease | None:
+        """Whose lease it is now, or None."""
+        return self._read(leases.current)
+
+    def writer(self, lease: Lease) -> Writer:
+        """A writer for this epoch of the lease; a renewal does not change the epoch."""
+        return Writer(self._engine, self.label, lease)
+
+    # What is known
+
+    def hosts(self) -> list[HostRow]:
+        """The watched hosts by name, each with the latest reading of every layer."""
+
+        def work(connection: Connection) -> list[HostRow]:
+            layers: dict[str, dict[Layer, LayerRow]] = defaultdict(dict)
+            for row in connection.execute(select(ReadingTable)):
+                layers[row.host][Layer(row.layer)] = rows.layer(row)
+            order = list(Layer)
+            return [
+                rows.host(row, dict(sorted(layers[row.name].items(), key=lambda item: order.index(item[0]))))
+                for row in connection.execute(
+                    select(HostTable).where(HostTable.watched).order_by(HostTable.name)
+                )
+            ]
+
+        return self._read(work)
+
+    def incidents(self, limit: int = 100, host: str | None = None, open_only: bool = False) -> list[Incident]:
+        """The newest first. ``open_only``: without an end, so also the held ones."""
+        query = select(IncidentTable).order_by(IncidentTable.id.desc()).limit(limit)
+        if host is not None:
+            query = query.where(IncidentTable.host == words.clean(host))
+        if open_only:
+            query = query.where(IncidentTable.closed_at.is_(None))
+        return self._read(lambda connection: [rows.incident(row) for row in connection.execute(query)])
+
+    def incident(self, id: int) -> Incident | None:
+        query = select(IncidentTable).where(IncidentTable.id == id)
+
+        def work(connection: Connection) -> Incident | None:
+            row = connection.execute(query).one_or_none()
+            return None if row is None else rows.incident(row)
+
+        return self._read(work)
+
+    def steps(self, id: int) -> list[Step]:
+        """The steps of an incident in the order in which they began."""
+        query = select(StepTable).where(StepTable.incident == id).order_by(StepTable.started_at, StepTable.id)
+        return self._read(lambda connection: [rows.step(row) for row in connection.execute(query)])
+
+    def moves(self, id: int) -> list[Move]:
+        """The moves of an incident in the order in which they were first told."""
+        query = select(MoveTable).where(MoveTable.incident == id).order_by(MoveTable.id)
+        return self._read(lambda connection: [rows.move(row) for row in connection.execute(query)])
+
+    def runs(self, id: int) -> list[Run]:
+        query = select(RunTable).where(RunTable.incident == id).order_by(RunTable.started_at, RunTable.id)
+        return self._read(lambda connection: [rows.run(row) for row in connection.execute(query)])
+
+    def unfinished_runs(self) -> list[Run]:
+        """Every run without an end, the oldest first: what a controller finds after a crash."""
+        query = (
+            select(RunTable).where(RunTable.finished_at.is_(None)).order_by(RunTable.started_at, RunTable.id)
+        )
+        return self._read(lambda connection: [rows.run(row) for row in connection.execute(query)])
+
+    # The operator's switch
+
+    def disarm(self, reason: str, by: str, until: float | None = None, at: float | None = None) -> Disarm:
+        """Stop HASS from acting, from ``at`` (default: now) to ``until`` (default: until `arm`)."""
+        moment = time.time() if at is None else at
+        return self._write(lambda connection: switch.disarm(connection, reason, by, until, moment))
+
+    def arm(self, at: float | None = None) -> bool:
+        """Let it act again; True when it was switched off."""
+        moment = time.time() if at is None else at
+        return self._write(lambda connection: switch.arm(connection, moment))
+
+    def disarmed(self, now: float | None = None) -> Disarm | None:
+        """Who switched acting off and why, or None when HASS may act."""
+        moment = time.time() if now is None else now
+        return self._read(lambda connection: switch.disarmed(connection, moment))
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        return engines.run(self._engine, self.label, work)
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        return engines.run(self._engine, self.label, work, write=True)

@@ -1,0 +1,347 @@
+"""What every database must do. Each dialect's module imports all of it and defines `url`, a fresh one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import insert
+from sqlalchemy.exc import IntegrityError
+
+from hass_runtime.domain import (
+    Bmc,
+    Fault,
+    Gate,
+    Host,
+    HostState,
+    Incident,
+    Layer,
+    Move,
+    MoveState,
+    Outcome,
+    Reading,
+    StepStatus,
+    Verdict,
+)
+from hass_runtime.store import Lease, Store, StoreError, Writer
+from hass_runtime.store.models import IncidentTable
+
+FAULT = Fault(
+    "compute1",
+    "power_lost",
+    Layer.POWER,
+    "the BMC reads off",
+    (Reading("compute1", Layer.POWER, Verdict.FAILED, "power is off", 99.5),),
+)
+HOST = Host("compute1", "192.0.2.11", "rack-a", Bmc("192.0.2.111", "admin", "s3cret"))
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    store = Store(url)
+    store.migrate()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def lease(store: Store) -> Lease:
+    lease = store.lease_acquire("ctl1", 60)
+    assert lease is not None
+    return lease
+
+
+@pytest.fixture
+def writer(store: Store, lease: Lease) -> Writer:
+    writer = store.writer(lease)
+    writer.put_host(HOST)
+    return writer
+
+
+@pytest.fixture
+def incident(writer: Writer) -> Incident:
+    return writer.open_incident("compute1", FAULT, "fence and evacuate", 100.25)
+
+
+# Hosts and readings
+
+
+def test_a_host_keeps_its_state_when_its_configuration_changes(store: Store, writer: Writer) -> None:
+    writer.set_host_state("compute1", HostState.FENCED, "off by BMC", 12.0)
+    writer.put_host(Host("compute1", "198.51.100.1", "rack-b"))
+    (host,) = store.hosts()
+    assert (host.address, host.cluster, host.bmc) == ("198.51.100.1", "rack-b", False)
+    assert (host.state, host.since, host.reason) == (HostState.FENCED, 12.0, "off by BMC")
+
+
+def test_since_moves_with_the_state_and_the_reason_always(store: Store, writer: Writer) -> None:
+    assert store.hosts()[0].since is None
+    writer.set_host_state("compute1", HostState.HEALTHY, "first look", 10.0)
+    writer.set_host_state("compute1", HostState.HEALTHY, "second look", 11.0)
+    assert (store.hosts()[0].since, store.hosts()[0].reason) == (10.0, "second look")
+    writer.set_host_state("compute1", HostState.SUSPECT, "silent", 12.0)
+    assert store.hosts()[0].since == 12.0
+
+
+def test_only_the_latest_reading_is_kept_with_when_its_verdict_changed(store: Store, writer: Writer) -> None:
+    for at, verdict in enumerate([Verdict.OK, Verdict.OK, Verdict.FAILED, Verdict.FAILED]):
+        writer.put_reading(Reading("compute1", Layer.NETWORK, verdict, f"look {at}", float(at), at % 2 == 1))
+    writer.put_readings([Reading("compute1", Layer.POWER, Verdict.UNKNOWN, "no answer", 9.0)])
+    layers = store.hosts()[0].layers
+    assert list(layers) == [Layer.POWER, Layer.NETWORK]
+    network = layers[Layer.NETWORK]
+    assert (network.verdict, network.evidence, network.at, network.since) == (
+        Verdict.FAILED,
+        "look 3",
+        3.0,
+        2.0,
+    )
+    assert network.answered
+
+
+def test_a_reading_of_a_stranger_is_refused_and_nothing_of_it_kept(store: Store, writer: Writer) -> None:
+    readings = [Reading(name, Layer.POWER, Verdict.OK, "on", 1.0) for name in ("compute1", "compute10")]
+    with pytest.raises(StoreError, match="compute10"):
+        writer.put_readings(readings)
+    assert store.hosts()[0].layers == {}
+
+
+def test_a_host_that_is_not_configured_any_more_is_not_listed_and_comes_back(
+    store: Store, writer: Writer, incident: Incident
+) -> None:
+    writer.put_host(Host("compute2", "192.0.2.12"))
+    writer.keep_hosts(["compute2"])
+    assert [host.name for host in store.hosts()] == ["compute2"]
+    assert store.incident(incident.id) == incident
+    writer.put_host(HOST)
+    assert [host.name for host in store.hosts()] == ["compute1", "compute2"]
+
+
+def test_names_are_compared_whole_and_by_case(store: Store, writer: Writer) -> None:
+    names = ["Compute1", "compute1", "compute10", "cömpute1", "compute1\u0301"]
+    writer.put_hosts(Host(name, "192.0.2.1") for name in names)
+    assert {host.name for host in store.hosts()} == set(names)
+    for name in names:
+        writer.open_incident(name, FAULT, "", 1.0)
+    assert len(store.incidents()) == len(names)
+    assert [incident.host for incident in store.incidents(host="compute1")] == ["compute1"]
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "ノ" * 255, "💥" * 255, "h'; DROP TABLE host; --", "100%s {x}"])
+def test_names_of_255_characters_of_any_script(store: Store, writer: Writer, name: str) -> None:
+    writer.put_host(Host(name, name, name))
+    writer.put_reading(Reading(name, Layer.OS, Verdict.OK, name, 1.0))
+    opened = writer.open_incident(name, Fault(name, name, Layer.OS, name), name, 1.0)
+    writer.put_step(opened.id, name, name, name, StepStatus.OK, 1.0, 2.0, name)
+    writer.put_move(Move(opened.id, name, name, name, MoveState.SUCCEEDED, target=name, reason=name))
+    writer.start_run(name, opened.id, name, 1, 1, "/run/" + name, 1.0)
+    (host,) = [host for host in store.hosts() if host.name == name]
+    assert (host.address, host.cluster, host.layers[Layer.OS].evidence) == (name, name, name)
+    assert store.incident(opened.id) == opened
+    assert (opened.host, opened.fault, opened.decision, opened.why) == (name, name, name, name)
+    (move,) = store.moves(opened.id)
+    assert (move.instance, move.target) == (name, name)
+    assert store.steps(opened.id)[0].name == name
+    assert store.runs(opened.id)[0].id == name
+
+
+def test_a_name_that_does_not_fit_is_refused_not_cut(store: Store, writer: Writer) -> None:
+    with pytest.raises(StoreError, match="256 characters, the limit is 255"):
+        writer.put_host(Host("n" * 256, "192.0.2.1"))
+    with pytest.raises(StoreError, match="must not be empty"):
+        writer.put_host(Host("", "192.0.2.1"))
+    assert [host.name for host in store.hosts()] == ["compute1"]
+
+
+def test_long_and_broken_words_are_kept_as_far_as_they_fit(store: Store, writer: Writer) -> None:
+    evidence = "💥" * 100_000 + "\udcff\0"
+    seen = tuple(Reading("compute1", layer, Verdict.FAILED, evidence, 1.0) for layer in Layer)
+    opened = writer.open_incident("compute1", Fault("compute1", "x", Layer.OS, evidence, seen), evidence, 1.0)
+    assert opened.why.startswith("💥" * 1000)
+    assert opened.why.endswith("…")
+    assert [item["layer"] for item in opened.seen] == [layer.value for layer in Layer]
+    assert all(str(item["evidence"]).startswith("💥💥") for item in opened.seen)
+    writer.note(opened.id, "\0 \udcff", StepStatus.OK, 2.0, evidence)
+    assert store.steps(opened.id)[0].name == "\ufffd ?"
+
+
+# Incidents
+
+
+def test_an_incident_has_what_was_seen_and_why(store: Store, incident: Incident) -> None:
+    assert store.incident(incident.id) == incident
+    assert (incident.host, incident.fault, incident.layer) == ("compute1", "power_lost", "power")
+    assert (incident.why, incident.decision) == ("the BMC reads off", "fence and evacuate")
+    assert (incident.outcome, incident.opened_at, incident.closed_at) == (Outcome.OPEN, 100.25, None)
+    assert incident.seen == (
+        {"layer": "power", "verdict": "failed", "evidence": "power is off", "at": 99.5, "answered": False},
+    )
+    assert store.incident(incident.id + 1) is None
+
+
+def test_a_host_has_one_incident_without_an_end(store: Store, writer: Writer, incident: Incident) -> None:
+    worse = Fault("compute1", "network_lost", Layer.NETWORK, "silent")
+    assert writer.open_incident("compute1", worse, "", 101.0) == incident
+    held = writer.update_incident(incident.id, outcome=Outcome.HELD, gate=Gate.STORM, reason="3 of 4 hosts")
+    assert (held.outcome, held.gate, held.reason) == (Outcome.HELD, "storm", "3 of 4 hosts")
+    assert writer.open_incident("compute1", worse, "", 102.0).id == incident.id
+    closed = writer.close_incident(incident.id, Outcome.RECOVERED, "all moved", 130.5)
+    assert (closed.outcome, closed.closed_at, closed.reason) == (Outcome.RECOVERED, 130.5, "all moved")
+    second = writer.open_incident("compute1", worse, "", 140.0)
+    assert second.id != incident.id
+    assert [found.id for found in store.incidents()] == [second.id, incident.id]
+    assert [found.id for found in store.incidents(open_only=True)] == [second.id]
+    assert [found.id for found in store.incidents(limit=1)] == [second.id]
+    assert store.incidents(host="compute10") == []
+
+
+def test_the_database_itself_refuses_a_second_open_incident(store: Store, incident: Incident) -> None:
+    row = {
+        "host": "compute1",
+        "open_key": "compute1",
+        "fault": "x",
+        "layer": "os",
+        "why": "",
+        "outcome": "open",
+    }
+    row |= {
+        "opened_at": 1.0,
+        "decision": "",
+        "gate": "",
+        "reason": "",
+        "phase": "",
+        "attempts": 0,
+        "seen": "[]",
+    }
+    with pytest.raises(IntegrityError), store._engine.connect() as connection, connection.begin():
+        connection.execute(insert(IncidentTable).values(row))
+    assert len(store.incidents()) == 1
+
+
+def test_an_incident_can_get_worse_but_its_first_end_stays(
+    store: Store, writer: Writer, incident: Incident
+) -> None:
+    reading = Reading("compute1", Layer.OS, Verdict.FAILED, "watchdog", 120.0)
+    worse = writer.update_incident(
+        incident.id,
+        fault="os_hang",
+        layer=Layer.OS,
+        why="hung",
+        phase="host_failure",
+        attempts=2,
+        seen=[reading],
+    )
+    assert (worse.fault, worse.layer, worse.phase, worse.attempts) == ("os_hang", "os", "host_failure", 2)
+    assert worse.seen[0]["evidence"] == "watchdog"
+    settled = writer.update_incident(incident.id, outcome=Outcome.RECOVERED)
+    assert (settled.outcome, settled.closed_at) == (Outcome.RECOVERED, None)
+    assert store.incidents(open_only=True) == [settled]
+    assert writer.open_incident("compute1", FAULT, "", 125.0) == settled
+    with pytest.raises(TypeError, match="opened_at"):
+        writer.update_incident(incident.id, opened_at=0.0)
+    with pytest.raises(ValueError, match="not an end"):
+        writer.close_incident(incident.id, Outcome.HELD, "", 1.0)
+    closed = writer.close_incident(incident.id, Outcome.FAILED, "no target", 130.0)
+    assert writer.close_incident(incident.id, Outcome.RECOVERED, "again", 140.0) == closed
+    with pytest.raises(StoreError, match="has ended"):
+        writer.update_incident(incident.id, phase="host_restore")
+    with pytest.raises(StoreError, match="incident 77"):
+        writer.close_incident(77, Outcome.CLEARED, "", 1.0)
+
+
+def test_an_incident_needs_a_known_host(writer: Writer) -> None:
+    with pytest.raises(StoreError, match="compute2"):
+        writer.open_incident("compute2", FAULT, "", 1.0)
+
+
+# Runs, steps and moves
+
+
+def test_runs_are_found_after_a_crash_and_their_first_end_stays(
+    store: Store, writer: Writer, incident: Incident
+) -> None:
+    writer.start_run("r1", incident.id, "host_failure", 1, 4711, "/var/lib/hass/runs/r1", 101.0)
+    writer.put_step(incident.id, "r1", "t1", "Fence", StepStatus.OK, 101.0, 102.0)
+    writer.put_step(incident.id, "r1", "t2", "Evacuate", StepStatus.RUNNING, 102.0)
+    (run,) = store.unfinished_runs()
+    assert run == store.runs(incident.id)[0]
+    assert (run.id, run.incident, run.playbook, run.attempt, run.pid) == (
+        "r1",
+        incident.id,
+        "host_failure",
+        1,
+        4711,
+    )
+    assert (run.run_dir, run.status, run.rc, run.finished_at) == (
+        "/var/lib/hass/runs/r1",
+        "running",
+        None,
+        None,
+    )
+    writer.finish_run("r1", "crashed", None, "the controller died", 110.0)
+    writer.finish_run("r1", "successful", 0, "", 120.0)
+    (run,) = store.runs(incident.id)
+    assert (run.status, run.rc, run.reason, run.finished_at) == (
+        "crashed",
+        None,
+        "the controller died",
+        110.0,
+    )
+    assert store.unfinished_runs() == []
+    steps = store.steps(incident.id)
+    assert [(step.status, step.finished_at) for step in steps] == [
+        (StepStatus.OK, 102.0),
+        (StepStatus.CANCELLED, 110.0),
+    ]
+    with pytest.raises(StoreError, match="r2"):
+        writer.finish_run("r2", "failed", 2, "", 1.0)
+    with pytest.raises(StoreError, match="incident 99"):
+        writer.start_run("r3", 99, "host_failure", 1, 1, "", 1.0)
+
+
+def test_the_same_key_is_the_same_step_and_every_note_a_new_one(
+    store: Store, writer: Writer, incident: Incident
+) -> None:
+    writer.put_step(incident.id, "r1", "t1", "Fence", StepStatus.RUNNING, 101.0)
+    writer.put_step(
+        incident.id, "r1", "t1", "Fence", StepStatus.CHANGED, 101.0, 103.5, "read off twice", "hass_fence"
+    )
+    writer.put_step(incident.id, "r2", "t1", "Fence", StepStatus.SKIPPED, 120.0, 120.0)
+    writer.note(incident.id, "decided", StepStatus.OK, 100.5, "act")
+    writer.note(incident.id, "decided", StepStatus.OK, 119.0, "act again")
+    long = "k" * 400
+    writer.put_step(incident.id, "r3", long + "a", "A", StepStatus.OK, 130.0, 131.0)
+    writer.put_step(incident.id, "r3", long + "b", "B", StepStatus.OK, 131.0, 132.0)
+    steps = store.steps(incident.id)
+    assert [(step.run, step.name, step.status) for step in steps] == [
+        ("", "decided", StepStatus.OK),
+        ("r1", "Fence", StepStatus.CHANGED),
+        ("", "decided", StepStatus.OK),
+        ("r2", "Fence", StepStatus.SKIPPED),
+        ("r3", "A", StepStatus.OK),
+        ("r3", "B", StepStatus.OK),
+    ]
+    assert (steps[1].started_at, steps[1].finished_at, steps[1].detail) == (101.0, 103.5, "read off twice")
+    assert [step.action for step in steps] == ["", "hass_fence", "", "", "", ""]
+
+
+def test_a_move_is_told_again_and_again(store: Store, writer: Writer, incident: Incident) -> None:
+    first = Move(incident.id, "uuid-1", "web", "compute1", MoveState.PENDING, was="active", priority=3)
+    second = Move(incident.id, "uuid-2", "db", "compute1", MoveState.PENDING, was="stopped")
+    done = Move(
+        incident.id,
+        "uuid-1",
+        "web",
+        "compute1",
+        MoveState.SUCCEEDED,
+        "compute2",
+        "active",
+        2,
+        3,
+        105.0,
+        109.25,
+        "x",
+    )
+    for move in (first, second, done):
+        writer.put_move(move)
+    assert store.moves(incident.id) == [done, second]
