@@ -61,5 +61,6 @@ def configure(level: str, location: str | os.PathLike[str] | None = None) -> Non
         handler._hass = True  # type: ignore[attr-defined]
         root.addHandler(handler)
     root.setLevel(number)
+    logging.getLogger("alembic").setLevel(max(number, logging.WARNING))  # its plugins announce themselves
     if trouble:
         logging.getLogger(__name__).warning("%s", trouble)

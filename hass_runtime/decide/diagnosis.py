@@ -106,8 +106,12 @@ def diagnose(
 
 
 def fault_of(track: HostTrack, row: Symptom, looks: Mapping[Layer, Sign]) -> Fault:
-    """The fault that a matching row stands for, with the readings of the layers that the row names."""
-    seen = tuple(track.layers[layer].reading for layer in row.when if layer in track.layers)
+    """The fault that a matching row stands for, with what was read of the layers that the row names.
+
+    ``seen`` has the latest evidence, dated from the first reading that was like it: the first sign.
+    """
+    known = [track.layers[layer] for layer in row.when if layer in track.layers]
+    seen = tuple(replace(layer.reading, at=layer.since) for layer in known)
     return Fault(host=track.host, name=row.fault, layer=row.layer, why=row.why, seen=seen)
 
 

@@ -22,7 +22,7 @@ MAX_PROBES = 256  # threads; a probe mostly waits, so more than that only costs 
 
 
 class Detector(Protocol):
-    """One layer's eye. ``read`` blocks for a bounded time and never raises: what it cannot tell is unknown."""
+    """One layer's eye. ``read`` blocks for a bounded time and never raises: it says unknown instead."""
 
     layer: Layer
 

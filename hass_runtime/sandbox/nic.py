@@ -3,8 +3,8 @@
 A TCP listener whose handshake says "the network stack is there" (ICMP to loopback cannot say it: the kernel
 answers for every address), and the agent's polling port, from which datagrams are passed on to the agent
 inside. Taken down, neither answers while everything inside the host runs on untouched: that is a network cut.
-The polling port stays bound then, so that datagrams vanish: a closed port would be an answer of the kernel, and
-a dead host gives none.
+The polling port stays bound then, so that datagrams vanish: a closed port would be an answer of the kernel,
+and a dead host gives none.
 """
 
 from __future__ import annotations

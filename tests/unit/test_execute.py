@@ -251,8 +251,8 @@ def test_a_stale_controller_launches_nothing(tmp_path):
             stale_memory.observe(Reading("host1", layer, verdict, "", daemon.now + seconds, answered))
     decisions = decide(stale_memory.view(daemon.now + 3, ""))
     assert decisions
-    with pytest.raises(LeaseLost):
-        for decision in decisions:
+    for decision in decisions:
+        with pytest.raises(LeaseLost):
             stale_executor.carry_out(decision, stale_writer)
     assert not daemon.launcher.started
 
@@ -276,9 +276,7 @@ def test_what_a_successful_run_could_not_move_is_the_incidents_reason(tmp_path):
         {"name": "vm1", "state": "succeeded", "reason": ""},
         {"name": "vm2", "state": "refused", "reason": "vm_state paused"},
     ]
-    daemon.report(
-        spec.run_id, lambda run: RunEnded(run, "successful", 0, "", daemon.now, {"moves": moves})
-    )
+    daemon.report(spec.run_id, lambda run: RunEnded(run, "successful", 0, "", daemon.now, {"moves": moves}))
     daemon.see(1, host1=CUT)
     incident = daemon.store.incident(1)
     assert (incident.outcome, incident.reason) == (Outcome.FAILED, "vm2: vm_state paused")
