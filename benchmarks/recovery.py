@@ -72,7 +72,7 @@ def by_hass(sandbox: Sandbox) -> dict[str, float]:
     if states != {"succeeded"}:
         raise SystemExit(f"incident {number}: not every move succeeded: {incident['reason']}")
     tasks = [step for step in incident["steps"] if step["run"]]
-    fence = next(step for step in tasks if step["name"].startswith("Power off"))
+    fence = next(step for step in tasks if step["action"] == "hass_fence")
     return {
         "cut": cut,
         "detected": moment(incident["opened_at"]),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from openstack.resource import Resource
 
 PRIORITY_KEY = "hass:priority"
 
@@ -87,45 +89,53 @@ def parse_time(text: str) -> float:
     return moment.timestamp()
 
 
-def to_server(raw: Mapping[str, Any]) -> Server:
-    """One entry of GET /servers/detail."""
+def to_server(row: Resource) -> Server:
+    """openstacksdk's Server. Raises ValueError when it is none."""
+    if row.name is None:
+        raise ValueError("no server")
     try:
-        priority = int((raw.get("metadata") or {}).get(PRIORITY_KEY, 0))
+        priority = int((row.metadata or {}).get(PRIORITY_KEY, 0))
     except ValueError:
         priority = 0
     return Server(
-        id=raw["id"],
-        name=raw.get("name") or "",
-        host=raw.get("OS-EXT-SRV-ATTR:host") or "",
-        vm_state=raw.get("OS-EXT-STS:vm_state") or "",
-        task_state=raw.get("OS-EXT-STS:task_state") or "",
+        id=row.id,
+        name=row.name,
+        host=row.compute_host or "",
+        vm_state=row.vm_state or "",
+        task_state=row.task_state or "",
         priority=priority,
-        fault=" ".join(str((raw.get("fault") or {}).get("message") or "").split()),
+        fault=" ".join(str((row.fault or {}).get("message") or "").split()),
     )
 
 
-def to_migration(raw: Mapping[str, Any]) -> Migration:
-    """One entry of GET /os-migrations."""
-    updated = raw.get("updated_at")
+def to_migration(row: Resource) -> Migration:
+    """openstacksdk's Migration. Raises ValueError and the like when it is none."""
     return Migration(
-        id=int(raw["id"]),
-        instance=raw.get("instance_uuid") or "",
-        status=raw.get("status") or "",
-        source=raw.get("source_compute") or "",
-        target=raw.get("dest_compute") or "",
-        created_at=parse_time(raw["created_at"]),
-        updated_at=parse_time(updated) if updated else None,
+        id=int(row.id),
+        instance=row.server_id or "",
+        status=row.status or "",
+        source=row.source_compute or "",
+        target=row.dest_compute or "",
+        created_at=parse_time(row.created_at),
+        updated_at=parse_time(row.updated_at) if row.updated_at else None,
     )
 
 
-def to_service(raw: Mapping[str, Any]) -> ComputeService:
-    """One entry of GET /os-services."""
+def to_service(row: Resource) -> ComputeService:
+    """openstacksdk's Service. Raises ValueError when it is none."""
+    if not row.id or not row.host:
+        raise ValueError("no compute service")
     return ComputeService(
-        id=str(raw["id"]),
-        host=raw["host"],
-        up=raw.get("state") == "up",
-        enabled=raw.get("status") == "enabled",
-        forced_down=bool(raw.get("forced_down")),
-        disabled_reason=raw.get("disabled_reason") or "",
-        updated_at=raw.get("updated_at") or "",
+        id=str(row.id),
+        host=row.host,
+        up=row.state == "up",
+        enabled=row.status == "enabled",
+        forced_down=bool(row.is_forced_down),
+        disabled_reason=row.disabled_reason or "",
+        updated_at=row.updated_at or "",
     )
+
+
+def to_action(row: Resource) -> InstanceAction:
+    """openstacksdk's ServerAction. Raises AttributeError and the like when it is none."""
+    return InstanceAction(row.action, parse_time(row.start_time), row.message == "Error")

@@ -44,8 +44,8 @@ def test_power_cut_to_recovered_and_back(sandbox):
     assert len(incident["moves"]) == 2
 
     # Safety rule 1, in the incident: off was read twice after the command and before the first evacuation.
-    fence = next(step for step in incident["steps"] if "off" in step["name"] and step["detail"])
-    assert len(re.findall(r"\boff\b", fence["detail"])) >= 2, fence
+    fence = next(step for step in incident["steps"] if step["action"] == "hass_fence")
+    assert len(re.findall(r"\boff at [0-9:.]+", fence["detail"])) >= 2, fence
     assert fence["finished_at"] <= min(move["started_at"] for move in incident["moves"])
 
     incident = until("the host is back and the incident closed", lambda: closed(sandbox))

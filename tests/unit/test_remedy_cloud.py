@@ -6,45 +6,79 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
-from urllib.parse import parse_qs, urlsplit
+from typing import ClassVar
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
+import requests
 from keystoneauth1 import exceptions as ksa
+from keystoneauth1 import session, token_endpoint
+from openstack.connection import Connection
 
-from hass_runtime.remedy.cloud import Cloud, CloudError, connect, version_tuple
+from hass_runtime.remedy.cloud import READ_MICROVERSION, Cloud, CloudError, connect, version_tuple
 from hass_runtime.remedy.nova import parse_time
+
+NOVA = "http://nova.test/v2.1"
+
+
+def versions(newest, url=NOVA):
+    """Nova's answer at its root."""
+    version = {"id": "v2.1", "status": "CURRENT", "min_version": "2.1", "version": newest}
+    return {"version": {**version, "links": [{"rel": "self", "href": f"{url}/"}]}}
 
 
 class Reply:
-    def __init__(self, body=None, status=200, text=""):
-        self.status_code = status
-        self.text = text
-        self.reason = "Reason"
-        self._body = body
-
-    def json(self):
-        if self._body is None:
-            raise ValueError("no JSON")
-        return self._body
+    def __init__(self, body=None, status=200, text="", kind="application/json"):
+        self.status = status
+        self.kind = kind
+        self.data = (text if body is None else json.dumps(body)).encode()
 
 
-class Wire:
-    """Answers requests from a list and remembers them."""
+class Wire(requests.adapters.BaseAdapter):
+    """Below openstacksdk: answers requests from a list and remembers them; tells the versions by itself."""
 
-    def __init__(self, *replies, newest=(2, 100)):
+    def __init__(self, *replies, newest="2.100"):
+        super().__init__()
         self.replies = list(replies)
         self.seen = []
         self.newest = newest
 
-    def request(self, path, method, **kwargs):
-        self.seen.append((method, path, kwargs))
-        reply = self.replies.pop(0)
+    def close(self):
+        pass
+
+    def send(self, request, **kwargs):
+        parts = urlsplit(request.url)
+        path = parts.path.removeprefix("/v2.1").rstrip("/")
+        if not path:
+            reply = Reply({"down": 1}, 503) if self.newest is None else Reply(versions(self.newest))
+        else:
+            self.seen.append(
+                SimpleNamespace(
+                    method=request.method,
+                    path=path,
+                    params=dict(parse_qsl(parts.query)),
+                    microversion=request.headers.get("OpenStack-API-Version"),
+                    body=json.loads(request.body) if request.body else None,
+                )
+            )
+            reply = self.replies.pop(0)
         if isinstance(reply, Exception):
             raise reply
-        return reply
+        response = requests.Response()
+        response.request = request
+        response.url = request.url
+        response.status_code = reply.status
+        response.reason = "Reason"
+        response.headers["Content-Type"] = reply.kind
+        response._content = reply.data
+        return response
 
-    def get_endpoint_data(self):
-        return SimpleNamespace(max_microversion=self.newest)
+
+def cloud(wire, microversion="2.94"):
+    http = requests.Session()
+    http.mount("http://", wire)
+    auth = token_endpoint.Token(NOVA, "token")
+    return Cloud(Connection(session=session.Session(auth=auth, session=http)), microversion)
 
 
 def service(host="compute1", **changes):
@@ -70,28 +104,68 @@ def migration(number, host="compute1", at="2026-01-01T00:00:00.000000"):
 
 def test_names_are_compared_whole():
     wire = Wire(Reply({"services": [service("compute10"), service("compute1")]}))
-    assert Cloud(wire, "2.94").compute_service("compute1").host == "compute1"
+    assert cloud(wire).compute_service("compute1").host == "compute1"
     wire = Wire(Reply({"services": [service("compute10")]}))
-    assert Cloud(wire, "2.94").compute_service("compute1") is None
+    assert cloud(wire).compute_service("compute1") is None
     wire = Wire(Reply({"servers": [server(1, "compute10"), server(2)]}))
-    assert [found.id for found in Cloud(wire, "2.94").servers_on("compute1")] == ["u2"]
+    assert [found.id for found in cloud(wire).servers_on("compute1")] == ["u2"]
     wire = Wire(Reply({"migrations": [migration(1, "compute10"), migration(2)]}))
-    assert [found.id for found in Cloud(wire, "2.94").evacuations("compute1", 0.0)] == [2]
+    assert [found.id for found in cloud(wire).evacuations("compute1", 0.0)] == [2]
 
 
-def test_all_pages_of_all_tenants_are_read():
-    first = {"servers": [server(1), server(2)], "servers_links": [{"rel": "next", "href": "x"}]}
-    wire = Wire(Reply(first), Reply({"servers": [server(3)]}))
-    assert [found.id for found in Cloud(wire, "2.94").servers_on("compute1")] == ["u1", "u2", "u3"]
-    assert wire.seen[0][2]["params"]["all_tenants"] == "1"
-    assert "marker" not in wire.seen[0][2]["params"]
-    assert wire.seen[1][2]["params"]["marker"] == "u2"
+@pytest.mark.parametrize(
+    ("key", "path", "rows", "read"),
+    [
+        ("servers", "/servers/detail", server, lambda nova: nova.servers_on("compute1")),
+        ("migrations", "/os-migrations", migration, lambda nova: nova.evacuations("compute1", 0.0)),
+    ],
+)
+def test_all_pages_are_read(key, path, rows, read):
+    more = {f"{key}_links": [{"rel": "next", "href": f"{NOVA}{path}?host=compute1&marker=u2"}]}
+    wire = Wire(Reply({key: [rows(1), rows(2)], **more}), Reply({key: [rows(3)]}))
+    assert len(read(cloud(wire))) == 3
+    assert [request.path for request in wire.seen] == [path, path]
+    assert [request.params.get("marker") for request in wire.seen] == [None, "u2"]
+
+
+def test_what_is_asked():
+    wire = Wire(
+        Reply({"services": [service()]}), Reply({"servers": []}), Reply({"server": server()}),
+        Reply({"migrations": []}), Reply({"instanceActions": []}),
+        *(Reply({"service": service()}) for _ in range(4)), Reply(status=202), Reply(status=202),
+    )  # fmt: skip
+    nova = cloud(wire)
+    found = nova.compute_service("compute1")
+    nova.servers_on("compute1")
+    nova.server("u1")
+    nova.evacuations("compute1", 0.0)
+    nova.actions("u1")
+    nova.set_forced_down(found, True)
+    nova.set_forced_down(found, False)
+    nova.set_enabled(found, False, "hass: incident 4")
+    nova.set_enabled(found, True)
+    nova.start("u1")
+    nova.stop("u1")
+    assert {request.microversion for request in wire.seen} == {f"compute {READ_MICROVERSION}"}
+    assert [(request.method, request.path, request.params or request.body) for request in wire.seen] == [
+        ("GET", "/os-services", {"binary": "nova-compute", "host": "compute1"}),
+        ("GET", "/servers/detail", {"all_tenants": "True", "host": "compute1"}),
+        ("GET", "/servers/u1", None),
+        ("GET", "/os-migrations", {"source_compute": "compute1", "migration_type": "evacuation"}),
+        ("GET", "/servers/u1/os-instance-actions", None),
+        ("PUT", "/os-services/s1", {"forced_down": True}),
+        ("PUT", "/os-services/s1", {"forced_down": False}),
+        ("PUT", "/os-services/s1", {"status": "disabled", "disabled_reason": "hass: incident 4"}),
+        ("PUT", "/os-services/s1", {"status": "enabled"}),
+        ("POST", "/servers/u1/action", {"os-start": None}),
+        ("POST", "/servers/u1/action", {"os-stop": None}),
+    ]
 
 
 def test_evacuations_before_the_failure_are_left_out():
     wire = Wire(Reply({"migrations": [migration(2, at="2026-01-02T00:00:00Z"), migration(1)]}))
     since = parse_time("2026-01-01T12:00:00+00:00")
-    assert [found.id for found in Cloud(wire, "2.94").evacuations("compute1", since)] == [2]
+    assert [found.id for found in cloud(wire).evacuations("compute1", since)] == [2]
 
 
 @pytest.mark.parametrize(
@@ -99,45 +173,73 @@ def test_evacuations_before_the_failure_are_left_out():
 )  # fmt: skip
 def test_priority_is_an_integer_or_nothing(value, priority):
     wire = Wire(Reply({"server": server(metadata={"hass:priority": value})}))
-    assert Cloud(wire, "2.94").server("u1").priority == priority
+    assert cloud(wire).server("u1").priority == priority
 
 
 def test_a_server_that_does_not_exist_is_none():
     gone = {"itemNotFound": {"code": 404, "message": "Instance u1 could not be found."}}
-    assert Cloud(Wire(Reply(gone, 404)), "2.94").server("u1") is None
-    assert Cloud(Wire(Reply(gone, 404)), "2.94").actions("u1") == []
+    assert cloud(Wire(Reply(gone, 404))).server("u1") is None
+    assert cloud(Wire(Reply(gone, 404))).actions("u1") == []
 
 
 @pytest.mark.parametrize(
-    "answer", [Reply(None, 404, "<html>no such backend</html>"), Reply({}, 404), ksa.NotFound("Keystone's")]
+    "answer",
+    [
+        Reply(None, 404, "<html>no such backend</html>", "text/html"),
+        Reply({}, 404),
+        ksa.NotFound("Keystone's"),
+    ],
 )
 def test_a_404_of_anybody_else_is_no_deletion(answer):
     with pytest.raises(CloudError):
-        Cloud(Wire(answer), "2.94").server("u1")
+        cloud(Wire(answer)).server("u1")
 
 
 @pytest.mark.parametrize(
     ("wanted", "newest", "used"),
     [
-        ("2.94", (2, 100), "2.94"),
-        ("2.95", (2, 90), "2.90"),
-        ("2.100", (2, 96), "2.96"),
-        ("2.94", (2, 60), "2.60"),
+        ("2.94", "2.100", "2.94"),
+        ("2.95", "2.90", "2.90"),
+        ("2.100", "2.96", "2.96"),
+        ("2.94", "2.60", "2.60"),
     ],
 )
 def test_the_microversion_of_an_evacuation_is_named(wanted, newest, used):
     wire = Wire(Reply(), newest=newest)
-    Cloud(wire, wanted).evacuate("u1")
-    (method, path, kwargs), = wire.seen  # fmt: skip
-    assert (method, path, kwargs["microversion"]) == ("POST", "/servers/u1/action", used)
-    assert kwargs["json"] == {"evacuate": {}}, "no host, no force"
-    assert kwargs["connect_retries"] == 0
+    cloud(wire, wanted).evacuate("u1")
+    (request,) = wire.seen
+    assert (request.method, request.path) == ("POST", "/servers/u1/action")
+    assert request.microversion == f"compute {used}"
+    assert request.body == {"evacuate": {}}, "no host, no force, no onSharedStorage"
 
 
-@pytest.mark.parametrize("newest", [(2, 53), None])
-def test_a_nova_that_is_too_old_or_none_is_said(newest):
-    with pytest.raises(CloudError, match="microversion"):
-        Cloud(Wire(newest=newest), "2.94").evacuate("u1")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda nova: nova.evacuate("u1"),
+        lambda nova: nova.start("u1"),
+        lambda nova: nova.set_forced_down(SimpleNamespace(id="s1", host="compute1"), True),
+        lambda nova: nova.set_enabled(SimpleNamespace(id="s1", host="compute1"), True),
+    ],
+)
+@pytest.mark.parametrize(
+    ("newest", "words"),
+    [
+        ("2.53", "microversion is 2.53, HASS needs 2.60"),
+        ("", "which microversions"),
+        (None, "version discovery"),
+    ],
+)
+def test_a_nova_that_is_too_old_or_none_is_said_and_changed_nothing(newest, words, change):
+    wire = Wire(newest=newest)
+    with pytest.raises(CloudError, match=words) as caught:
+        change(cloud(wire))
+    assert not caught.value.uncertain
+    assert wire.seen == []
+
+
+def test_reading_goes_on_when_the_versions_cannot_be_read():
+    assert cloud(Wire(Reply({"services": [service()]}), newest=None)).compute_service("compute1").up
 
 
 def test_versions_compare_as_pairs():
@@ -149,28 +251,45 @@ def test_versions_compare_as_pairs():
     [
         (Reply({"conflictingRequest": {"message": "it is\nbusy"}}, 409), 409, False, "409: it is busy"),
         (Reply({"badRequest": {"message": "in use", "code": 400}}, 400), 400, False, "in use"),
-        (Reply(None, 503, "<html>down</html>"), 503, True, "503"),
-        (Reply([], 500), 500, True, "Reason"),
-        (ksa.ConnectTimeout("slow"), None, True, "slow"),
-        (ksa.ConnectFailure("reset"), None, True, "reset"),
+        (Reply(None, 503, "<html>down</html>", "text/html"), 503, True, "503: down"),
+        (Reply(None, 500), 500, True, "Reason"),
+        (Reply([], 500), 500, True, "500"),
+        (requests.exceptions.ReadTimeout("slow"), None, True, "timed out"),
+        (requests.exceptions.ConnectionError("reset"), None, True, "reset"),
         (ksa.Unauthorized("wrong password"), 401, False, "wrong password"),
         (ksa.NotFound("no such path in Keystone"), None, False, "no such path"),
         (ksa.EndpointNotFound("no compute endpoint"), None, False, "no compute endpoint"),
     ],
 )
 def test_every_failure_is_one_line_and_says_whether_it_may_have_happened(reply, status, uncertain, words):
+    wire = Wire(reply)
     with pytest.raises(CloudError) as caught:
-        Cloud(Wire(reply), "2.94").start("u1")
+        cloud(wire).start("u1")
+    assert len(wire.seen) == 1, "a call that changes something is sent once"
     assert (caught.value.status, caught.value.uncertain) == (status, uncertain)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "start instance u1" in str(caught.value)
 
 
-@pytest.mark.parametrize("body", [None, [], {}, {"services": None}, {"services": {}}])
+@pytest.mark.parametrize("body", [None, [], {}, {"services": None}, {"services": {}}, {"services": [None]}])
 def test_garbage_is_a_failure(body):
     with pytest.raises(CloudError):
-        Cloud(Wire(Reply(body)), "2.94").compute_service("compute1")
+        cloud(Wire(Reply(body))).compute_service("compute1")
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"server": None}, {"server": {}}, {"server": []}])
+def test_garbage_is_no_server(body):
+    with pytest.raises(CloudError):
+        cloud(Wire(Reply(body))).server("u1")
+
+
+@pytest.mark.parametrize("body", [{"migrations": [{}]}, {"migrations": {}}, {"actions": []}])
+def test_garbage_is_no_evacuation(body):
+    with pytest.raises(CloudError):
+        cloud(Wire(Reply(body))).evacuations("compute1", 0.0)
+    with pytest.raises(CloudError):
+        cloud(Wire(Reply(body))).actions("u1")
 
 
 def test_actions_are_oldest_first():
@@ -178,7 +297,7 @@ def test_actions_are_oldest_first():
         {"action": "stop", "start_time": "2026-01-02T00:00:00.000000", "message": "Error"},
         {"action": "create", "start_time": "2026-01-01T00:00:00.000000", "message": None},
     ]
-    found = Cloud(Wire(Reply({"instanceActions": rows})), "2.94").actions("u1")
+    found = cloud(Wire(Reply({"instanceActions": rows}))).actions("u1")
     assert [(action.name, action.failed) for action in found] == [("create", False), ("stop", True)]
 
 
@@ -203,9 +322,10 @@ def options(url, **changes):
 
 
 class Small(BaseHTTPRequestHandler):
-    """Keystone's token and Nova's services, and a path that never answers."""
+    """Keystone's token and Nova's services, a host whose answer never comes, and one whose line is cut."""
 
     hang = threading.Event()
+    cut: ClassVar = []  # the methods of requests that were read and got no answer
 
     def log_message(self, *words):
         pass
@@ -221,6 +341,10 @@ class Small(BaseHTTPRequestHandler):
     def do_POST(self):
         length = int(self.headers["Content-Length"])
         asked = json.loads(self.rfile.read(length))
+        if "auth" not in asked:
+            self.cut.append("POST")
+            self.close_connection = True
+            return
         if asked["auth"]["identity"]["password"]["user"]["password"] != "s3cret":
             self._say(401, {"error": {"message": "wrong", "code": 401}})
             return
@@ -236,9 +360,10 @@ class Small(BaseHTTPRequestHandler):
     def do_GET(self):
         parts = urlsplit(self.path)
         if parts.path.rstrip("/") == "/v2.1":
-            links = [{"rel": "self", "href": f"http://127.0.0.1:{self.server.server_port}/v2.1/"}]
-            version = {"id": "v2.1", "status": "CURRENT", "version": "2.96", "min_version": "2.1"}
-            self._say(200, {"version": {**version, "links": links}})
+            self._say(200, versions("2.96", f"http://127.0.0.1:{self.server.server_port}/v2.1"))
+        elif parse_qs(parts.query).get("host") == ["cut"]:
+            self.cut.append("GET")
+            self.close_connection = True
         elif parse_qs(parts.query).get("host") == ["slow"]:
             self.hang.wait(20)
         else:
@@ -250,6 +375,7 @@ def small():
     server_ = ThreadingHTTPServer(("127.0.0.1", 0), Small)
     server_.daemon_threads = True
     Small.hang.clear()
+    Small.cut.clear()
     threading.Thread(target=server_.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server_.server_port}/v3"
     Small.hang.set()
@@ -261,6 +387,35 @@ def test_a_connection_by_password(small):
     nova = connect(options(small))
     assert nova.compute_service("compute1").up
     assert nova.evacuate_microversion() == "2.94"
+
+
+def test_a_cut_line_repeats_a_reading_and_never_a_change(small):
+    nova = connect(options(small))
+    with pytest.raises(CloudError):
+        nova.compute_service("cut")
+    assert Small.cut == ["GET"] * 3
+    Small.cut.clear()
+    with pytest.raises(CloudError) as caught:
+        nova.evacuate("u1")
+    assert caught.value.uncertain
+    with pytest.raises(CloudError):
+        nova.stop("u1")
+    assert Small.cut == ["POST"] * 2
+
+
+def test_neither_the_environment_nor_clouds_yaml_says_which_cloud(small, monkeypatch, tmp_path):
+    (tmp_path / "clouds.yaml").write_text("clouds: [broken")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    monkeypatch.setenv("OS_CLOUD", "elsewhere")
+    monkeypatch.setenv("OS_AUTH_URL", "http://127.0.0.1:1/v3")
+    monkeypatch.setenv("OS_PASSWORD", "wr0ng")
+    assert connect(options(small)).compute_service("compute1").up
+
+
+def test_as_many_connections_as_threads(small):
+    http = connect(options(small), workers=23)._connection.session.session
+    assert {http.get_adapter(url)._pool_maxsize for url in ("http://a", "https://a")} == {23}
 
 
 def test_a_request_without_an_answer_is_bounded(small):
