@@ -135,7 +135,7 @@ class Controller:
 
     def _decide(self, writer: Writer) -> None:
         switch = self.store.disarmed(time.time())
-        reason = f"by {switch.by}: {switch.reason}" if switch else ""
+        reason = f"switched off by {switch.by}: {switch.reason}" if switch else ""
         for _ in range(ROUNDS):
             decisions = decide(self.memory.view(time.time(), reason))
             if not decisions:

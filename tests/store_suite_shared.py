@@ -76,7 +76,7 @@ def test_an_expired_lease_is_retaken_with_a_new_epoch_and_the_old_holder_is_refu
         writer.set_host_state("compute1", HostState.FAULTY, "stale", 1.0)
     with pytest.raises(LeaseLost):
         store.lease_renew(lease)
-    assert store.hosts()[0].state is HostState.HEALTHY
+    assert store.hosts()[0].state is HostState.SUSPECT
     store.lease_release(lease)  # of somebody who has lost it: changes nothing
     current = store.lease_current()
     assert current is not None

@@ -45,7 +45,7 @@ def is_down(host: HostView, now: float, stale_after: float) -> bool:
 
 def _disarmed(view: View, host: HostView) -> str:
     if view.disarmed:
-        return f"disarmed: {view.disarmed}"
+        return view.disarmed
     return "" if view.policy.armed else "the configuration says [safety] armed = false"
 
 

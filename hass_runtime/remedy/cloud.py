@@ -85,8 +85,6 @@ def connect(settings: ControllerSettings, workers: int | None = None) -> Cloud:
         cacert=str(os_.cacert) if os_.cacert else None,
         api_timeout=os_.request_timeout,
         app_name="hass",
-        # Else a catalog without Nova would be remembered as a disabled service.
-        strict_proxies=True,
     )
     pool = TCPKeepAliveAdapter(
         pool_maxsize=workers or settings.recovery.evacuate_workers, max_retries=_RETRIES
@@ -203,8 +201,8 @@ class Cloud:
 
     @contextmanager
     def _changing(self, what: str) -> Iterator[Any]:
-        # openstacksdk looks at Nova's newest version before some changes, and would take one that it could
-        # not read for an old one. Read here, once for all of them, before anything is sent.
+        # openstacksdk looks at Nova's newest version before some changes, and takes a Nova whose version it
+        # could not read for an old one, which it asks in another way. Read here, before anything is sent.
         with self._reading(what) as compute:
             _newest(compute)
         with self._told(what, changes=True):

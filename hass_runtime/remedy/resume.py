@@ -6,7 +6,6 @@ import logging
 import time
 from pathlib import Path
 
-from hass_runtime.domain import HostState
 from hass_runtime.memory import Memory
 from hass_runtime.remedy.runs import terminate_leftovers
 from hass_runtime.settings import ControllerSettings
@@ -30,11 +29,8 @@ def take_over(settings: ControllerSettings, store: Store, writer: Writer, memory
         writer.finish_run(run.id, LOST, None, "its controller is gone", time.time())
         log.warning("run %s of incident %d was lost with its controller", run.id, run.incident)
     for row in store.hosts():
-        if row.name not in memory.hosts:
-            continue
-        if row.since is None:
-            writer.set_host_state(row.name, HostState.SUSPECT, "not seen yet", time.time())
-        memory.states[row.name] = row.state if row.since is not None else HostState.SUSPECT
+        if row.name in memory.hosts:
+            memory.states[row.name] = row.state
     memory.incidents.clear()
     memory.running.clear()
     for incident in store.incidents(limit=10_000, open_only=True):

@@ -47,7 +47,7 @@ class Writer:
     # Hosts and readings
 
     def put_host(self, host: Host) -> None:
-        """Watch this host. One that is known keeps its state; a new one is healthy, without a time."""
+        """Watch this host. One that is known keeps its state; a new one is suspect until it has been seen."""
         self.put_hosts((host,))
 
     def put_hosts(self, hosts: Iterable[Host]) -> None:
@@ -67,7 +67,7 @@ class Writer:
             for values in every:
                 known = update(HostTable).where(HostTable.name == values["name"]).values(values)
                 if not connection.execute(known).rowcount:
-                    fresh = {"state": HostState.HEALTHY.value, "since": None, "reason": ""}
+                    fresh = {"state": HostState.SUSPECT.value, "since": None, "reason": "not seen yet"}
                     connection.execute(insert(HostTable).values(values | fresh))
 
         self._write(work)

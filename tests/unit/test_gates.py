@@ -26,7 +26,7 @@ def test_nothing_holds_a_clear_case():
 
 def test_disarmed_by_a_person_names_the_reason():
     view = replace(four_with_one_dead(), disarmed="by ann: switch firmware")
-    assert gates.closed(view, view.hosts["host1"]) == (Gate.DISARMED, "disarmed: by ann: switch firmware")
+    assert gates.closed(view, view.hosts["host1"]) == (Gate.DISARMED, "by ann: switch firmware")
 
 
 def test_disarmed_by_configuration():

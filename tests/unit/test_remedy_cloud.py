@@ -325,6 +325,7 @@ class Small(BaseHTTPRequestHandler):
     """Keystone's token and Nova's services, a host whose answer never comes, and one whose line is cut."""
 
     hang = threading.Event()
+    catalog: ClassVar = None  # None: Nova is at this server
     cut: ClassVar = []  # the methods of requests that were read and got no answer
 
     def log_message(self, *words):
@@ -350,7 +351,9 @@ class Small(BaseHTTPRequestHandler):
             return
         url = f"http://127.0.0.1:{self.server.server_port}/v2.1"
         endpoint = {"interface": "public", "region_id": "R", "region": "R", "url": url, "id": "e"}
-        catalog = [{"type": "compute", "name": "nova", "id": "c", "endpoints": [endpoint]}]
+        catalog = self.catalog
+        if catalog is None:
+            catalog = [{"type": "compute", "name": "nova", "id": "c", "endpoints": [endpoint]}]
         token = {
             "methods": ["password"], "expires_at": "2100-01-01T00:00:00.000000Z", "catalog": catalog,
             "issued_at": "2026-01-01T00:00:00.000000Z", "user": {"id": "u", "name": "admin"},
@@ -436,3 +439,24 @@ def test_nobody_there_is_said(small):
     with pytest.raises(CloudError, match=r"127\.0\.0\.1:1") as caught:
         connect(options("http://127.0.0.1:1/v3")).start("u1")
     assert not caught.value.uncertain, "a refused connection carried nothing"
+
+
+DOWN = {
+    "interface": "public", "region_id": "R", "region": "R", "url": "http://127.0.0.1:1/v2.1", "id": "e",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("catalog", "words"),
+    [
+        ([], "not present in the service catalog"),
+        ([{"type": "compute", "name": "nova", "id": "c", "endpoints": [DOWN]}], r"127\.0\.0\.1:1/v2\.1"),
+    ],
+)
+def test_a_nova_that_is_nowhere_or_down_is_said(small, monkeypatch, catalog, words):
+    monkeypatch.setattr(Small, "catalog", catalog)
+    nova = connect(options(small))
+    for call in (nova.servers_on, nova.start, nova.evacuate):
+        with pytest.raises(CloudError, match=words) as caught:
+            call("u1")
+        assert (caught.value.status, caught.value.uncertain) == (None, False)
