@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hass_runtime import systemd
@@ -15,11 +16,11 @@ from hass_runtime.decide.plan import decide
 from hass_runtime.decide.view import Policy
 from hass_runtime.detect.watch import Detector, Watch
 from hass_runtime.domain import Host, HostState, Layer, Reading
-from hass_runtime.leader import Leadership
+from hass_runtime.leader import Leadership, holder_name
 from hass_runtime.memory import GATEWAY, Memory
 from hass_runtime.remedy.execute import Executor
-from hass_runtime.remedy.resume import take_over
-from hass_runtime.remedy.runs import Launcher, RunEvent, RunsError
+from hass_runtime.remedy.resume import end_runs
+from hass_runtime.remedy.runs import Launcher, RunEvent
 from hass_runtime.settings import ControllerSettings
 from hass_runtime.store import Lease, LeaseLost, Store, StoreError, Writer
 
@@ -28,7 +29,18 @@ log = logging.getLogger(__name__)
 ROUNDS = 20  # a host goes through fewer states than this in one cycle; more means that decisions disagree
 REFRESH = 30.0  # seconds after which an unchanged reading is written again, so that its age can be judged
 SETTLE = 0.05  # seconds: readings that come in together are decided upon together
+STOP_SECONDS = 30.0  # how long a controller that is stopped waits for its runs to be gone
 LOOKED_AT_FASTER = frozenset({HostState.SUSPECT, HostState.FAULTY, HostState.HELD, HostState.RESTORING})
+
+
+class SteadyClock:
+    """Seconds since the epoch, UTC, as it was at the start plus what has passed since: it never jumps."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+
+    def __call__(self) -> float:
+        return self._offset + time.monotonic()
 
 
 class Controller:
@@ -54,9 +66,21 @@ class Controller:
         if gateway:
             pairs += [(d, Host(GATEWAY, gateway)) for d in detectors if d.layer is Layer.NETWORK]
         self._watch = Watch(pairs, settings.detection.polling_interval, self._inbox.put)
-        self._leadership = Leadership(store, settings.controller.name, settings.controller.lease_ttl)
+        self._leadership = Leadership(
+            store,
+            holder_name(settings.controller.name),
+            settings.controller.lease_ttl,
+            bury=lambda: end_runs(store.unfinished_runs()),
+        )
+        self._now = SteadyClock()
         self._executor = Executor(
-            settings, store, Launcher(settings.paths.playbooks), self.memory, self._inbox.put, time.time
+            settings,
+            store,
+            Launcher(settings.paths.playbooks),
+            self.memory,
+            self._inbox.put,
+            self._now,
+            lambda: self._leadership.valid_until,
         )
         self._epoch = 0
         self._stopping = threading.Event()
@@ -78,7 +102,7 @@ class Controller:
             self._wait()
         systemd.notify(STOPPING="1")
         self._watch.stop()
-        self._executor.cancel_all("the controller is stopped")
+        self._executor.stop_all("the controller is stopped", STOP_SECONDS)
         self._leadership.release()
 
     def stop(self) -> None:
@@ -99,7 +123,7 @@ class Controller:
             self.cycle()
         except LeaseLost as lost:
             self._stand_by(f"lease lost: {lost}")
-        except (StoreError, RunsError) as error:
+        except StoreError as error:
             if str(error) != self._failing:
                 log.error("nothing is decided until this is right again: %s", error)
             self._failing = str(error)
@@ -109,7 +133,9 @@ class Controller:
             return False
         else:
             self._failing = ""
-        self._cycled_at = time.monotonic()
+            self._cycled_at = time.monotonic()
+            return True
+        # A database that is away is not cured by starting again, a bug may be: only the latter is not alive.
         return True
 
     def cycle(self) -> None:
@@ -124,9 +150,10 @@ class Controller:
         if lease.epoch != self._epoch:
             self._take_over(lease, writer)
         self._executor.beat()
+        self._executor.clear_leftovers(writer)
         self._record_readings(writer)
         while self._events:
-            self._executor.follow(self._events[0], writer)
+            self._follow(self._events[0], writer)
             self._events.popleft()
         self._decide(writer)
         self._watch.hurry(
@@ -137,19 +164,33 @@ class Controller:
         switch = self.store.disarmed(time.time())
         reason = f"switched off by {switch.by}: {switch.reason}" if switch else ""
         for _ in range(ROUNDS):
-            decisions = decide(self.memory.view(time.time(), reason))
+            decisions = decide(self.memory.view(self._now(), reason))
             if not decisions:
                 return
             for decision in decisions:
+                if self._leadership.tick() is None:  # many hosts and a slow database take their time
+                    raise LeaseLost("it ran out while decisions were carried out")
+                self._executor.beat()
                 self._executor.carry_out(decision, writer)
         log.error("BUG: no end of decisions after %d rounds, the last were %r", ROUNDS, decisions)
 
     # -- what comes in ---------------------------------------------------------------------------------
 
+    def _follow(self, event: RunEvent, writer: Writer) -> None:
+        """Journal an event. One that the database refuses for what it says must not stop all that follow."""
+        try:
+            self._executor.follow(event, writer)
+        except LeaseLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - a driver's OverflowError, a constraint, anything
+            self.store.check()  # raises when the database itself is the trouble: then it is tried again
+            log.error("an event of run %s cannot be recorded (%s): %r", event.run_id, error, event)
+            self._executor.drop(event)
+
     def _take(self, item: Reading | RunEvent) -> None:
         if not isinstance(item, Reading):
             self._events.append(item)
-        elif self.memory.observe(item):
+        elif self.memory.observe(replace(item, at=self._now())):  # dated by the one clock that never jumps
             self._written.pop((item.subject, item.layer), None)
 
     def _record_readings(self, writer: Writer) -> None:
@@ -166,7 +207,9 @@ class Controller:
     # -- the lease -------------------------------------------------------------------------------------
 
     def _take_over(self, lease: Lease, writer: Writer) -> None:
-        take_over(self.settings, self.store, writer, self.memory)
+        """A new epoch, even of the same holder: what was begun under the old one is not followed any more."""
+        self._events.clear()
+        self._executor.take_over(writer)
         self._written.clear()
         self._epoch = lease.epoch
 

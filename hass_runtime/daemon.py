@@ -6,7 +6,6 @@ import logging
 import signal
 import threading
 from importlib import resources
-from pathlib import Path
 
 import yaml
 
@@ -16,6 +15,7 @@ from hass_runtime.api.server import serve
 from hass_runtime.controller import Controller
 from hass_runtime.decide import symptoms
 from hass_runtime.decide.diagnosis import Thresholds
+from hass_runtime.decide.plan import FAILURE
 from hass_runtime.decide.symptoms import Symptom, SymptomError
 from hass_runtime.decide.view import Policy
 from hass_runtime.detect.network import NetworkDetector
@@ -45,8 +45,8 @@ def load_table(settings: ControllerSettings) -> tuple[Symptom, ...]:
         raise SymptomError([f"{source}: cannot be read: {error.strerror or error}"]) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SymptomError([f"{source}: is not YAML: {' '.join(str(error).split())}"]) from error
-    playbooks = settings.paths.playbooks
-    return symptoms.parse(data, source, frozenset(path.stem for path in Path(playbooks).glob("*.yml")))
+    # The only remedy that a fault may name: a restoration is for hosts whose instances are safe already.
+    return symptoms.parse(data, source, frozenset({FAILURE}))
 
 
 def policy_of(settings: ControllerSettings, table: tuple[Symptom, ...]) -> Policy:
@@ -90,6 +90,13 @@ def run(settings: ControllerSettings) -> int:
     logs.configure(settings.log.level, settings.log.location)
     for note in settings.notes:
         log.warning("%s", note)
+    if settings.safety.armed and not settings.detection.polling_key:
+        log.error(
+            "%s: [detection] polling_key: missing, expected the key that the agents have too; without it no "
+            "agent can be heard, and nothing may be evacuated ([safety] armed = false only watches)",
+            settings.path,
+        )
+        return 1
     try:
         policy = policy_of(settings, load_table(settings))
     except SymptomError as error:

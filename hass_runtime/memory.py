@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from hass_runtime.decide import diagnosis
 from hass_runtime.decide.diagnosis import HostTrack
+from hass_runtime.decide.symptoms import Sign
 from hass_runtime.decide.view import HostView, LastRun, Policy, View
-from hass_runtime.domain import Host, HostState, Incident, Layer, Reading, Verdict
+from hass_runtime.domain import Host, HostState, Incident, Layer, Reading
 from hass_runtime.store import Run
 
 GATEWAY = "(gateway)"  # the subject of readings of the controller's own way out; no host can have that name
@@ -30,6 +31,7 @@ class Memory:
     incidents: dict[str, Incident] = field(default_factory=dict)
     running: dict[str, str] = field(default_factory=dict)
     last_runs: dict[str, LastRun] = field(default_factory=dict)
+    proven_off: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.tracks = {name: HostTrack(name) for name in (*self.hosts, GATEWAY)}
@@ -57,14 +59,16 @@ class Memory:
                 incident=self.incidents.get(name),
                 running=self.running.get(name, ""),
                 last_run=self.last_runs.get(name),
+                proven_off=name in self.proven_off,
             )
-        return View(now, self.policy, hosts, self._gateway_answers(), disarmed)
+        return View(now, self.policy, hosts, self._gateway_answers(now), disarmed)
 
-    def _gateway_answers(self) -> bool | None:
+    def _gateway_answers(self, now: float) -> bool | None:
         known = self.tracks[GATEWAY].layers.get(Layer.NETWORK)
-        if not self.has_gateway or known is None or known.reading.verdict is Verdict.UNKNOWN:
+        looks = diagnosis.sign(known, now, self.policy.thresholds)
+        if not self.has_gateway or looks is Sign.UNKNOWN:
             return None
-        return known.reading.verdict is Verdict.OK or known.count < self.policy.thresholds.misses
+        return looks in (Sign.OK, Sign.MISSING)
 
     def looks(self, host: str, now: float) -> str:
         """The layers of a host in a few words, for the log."""
@@ -73,19 +77,21 @@ class Memory:
     def run_ended(self, host: str, run: LastRun) -> None:
         """A playbook of the host ended; ``failures`` is counted on from the run before."""
         before = self.last_runs.get(host)
-        failed = run.status not in ("successful", "lost")
         earlier = before.failures if before is not None and before.playbook == run.playbook else 0
-        self.last_runs[host] = replace(run, failures=earlier + 1 if failed else 0)
+        failures = {"successful": 0, "lost": earlier}.get(run.status, earlier + 1)
+        self.last_runs[host] = replace(run, failures=failures)
         self.running.pop(host, None)
 
     def forget_runs(self, host: str) -> None:
         """A new incident starts with a clean sheet."""
         self.last_runs.pop(host, None)
         self.running.pop(host, None)
+        self.proven_off.discard(host)
 
-    def recall_runs(self, host: str, runs: Iterable[Run]) -> None:
-        """Rebuild `last_runs` from the store, oldest run first."""
+    def recall_runs(self, host: str, runs: Iterable[Run], now: float) -> None:
+        """Rebuild `last_runs` from the store, oldest run first. None of them ended in the future."""
         self.forget_runs(host)
         for run in sorted(runs, key=lambda run: run.started_at):
             if run.finished_at is not None:
-                self.run_ended(host, LastRun(run.playbook, run.status, run.reason, run.finished_at, 0))
+                ended_at = min(run.finished_at, now)
+                self.run_ended(host, LastRun(run.playbook, run.status, run.reason, ended_at, 0))

@@ -29,11 +29,17 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class LayerTrack:
-    """The recent past of one layer of one host: the last reading, and how many in a row were like it."""
+    """The recent past of one layer of one host.
+
+    ``count`` is how many readings in a row were like the last one, ``since`` when the first of them was.
+    ``misses`` counts silent failures since the layer was last heard of; readings that could say nothing do
+    not interrupt it, or a BMC that answers every other time would hide a dead host for ever.
+    """
 
     reading: Reading
     count: int
     since: float
+    misses: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,10 +63,15 @@ def observe(track: HostTrack, reading: Reading) -> HostTrack:
     known = track.layers.get(reading.layer)
     if known is not None and reading.at < known.reading.at:
         return track
+    misses = known.misses if known is not None else 0
+    if reading.verdict is Verdict.FAILED and not reading.answered:
+        misses += 1
+    elif reading.verdict is not Verdict.UNKNOWN:
+        misses = 0
     if known is not None and _alike(known.reading, reading):
-        new = LayerTrack(reading, known.count + 1, known.since)
+        new = LayerTrack(reading, known.count + 1, known.since, misses)
     else:
-        new = LayerTrack(reading, 1, reading.at)
+        new = LayerTrack(reading, 1, reading.at, misses)
     return replace(track, layers={**track.layers, reading.layer: new})
 
 
@@ -75,7 +86,7 @@ def sign(layer: LayerTrack | None, now: float, limits: Thresholds) -> Sign:
         return Sign.UNKNOWN
     if reading.answered:
         return Sign.COMPLAINING if layer.count > limits.complaints else Sign.MISSING
-    return Sign.SILENT if layer.count >= limits.misses else Sign.MISSING
+    return Sign.SILENT if layer.misses >= limits.misses else Sign.MISSING
 
 
 def signs(track: HostTrack, now: float, limits: Thresholds) -> dict[Layer, Sign]:
@@ -128,5 +139,5 @@ def describe(track: HostTrack, now: float, limits: Thresholds) -> str:
         elif known.reading.answered:
             failing.append(f"{layer.value} complains {known.count}/{limits.complaints + 1}")
         else:
-            failing.append(f"{layer.value} failed {known.count}/{limits.misses}")
+            failing.append(f"{layer.value} failed {known.misses}/{limits.misses}")
     return ", ".join(failing + rest) or "nothing seen yet"

@@ -12,35 +12,7 @@ from hass_runtime.decide import lifecycle
 from hass_runtime.decide.diagnosis import sign
 from hass_runtime.decide.symptoms import Sign
 from hass_runtime.decide.view import HostView, View
-from hass_runtime.domain import Gate, HostState, Layer, Reading, Verdict
-
-
-def _latest(host: HostView, layer: Layer) -> Reading | None:
-    track = host.track.layers.get(layer)
-    return track.reading if track is not None else None
-
-
-def answers(host: HostView, now: float, stale_after: float) -> bool:
-    """True when the host itself was lately heard on its network or from its agent."""
-    return any(
-        reading is not None and reading.answered and now - reading.at <= stale_after
-        for reading in (_latest(host, Layer.NETWORK), _latest(host, Layer.SERVICE))
-    )
-
-
-def is_down(host: HostView, now: float, stale_after: float) -> bool:
-    """True when the host was taken out by a remedy or, just now, is silent on every layer that was read.
-
-    Deliberately quicker than the diagnosis: hosts that fall within seconds of one another must be
-    counted together before the first of them is acted upon. A host that is only reported on, or in
-    maintenance, and answers, is not down.
-    """
-    if host.state in lifecycle.TAKEN_OUT:
-        return True
-    if answers(host, now, stale_after):
-        return False
-    failed = [_latest(host, layer) for layer in (Layer.NETWORK, Layer.SERVICE)]
-    return any(reading is not None and reading.verdict is Verdict.FAILED for reading in failed)
+from hass_runtime.domain import Gate, HostState, Layer
 
 
 def _disarmed(view: View, host: HostView) -> str:
@@ -54,23 +26,28 @@ def _isolated(view: View, host: HostView) -> str:
     # and a controller that sees nothing must not conclude that everything is dead.
     if view.gateway_answers is False:
         return "the controller's own gateway does not answer: it may be cut off itself"
-    if view.gateway_answers is None and len(view.hosts) > 1:
-        stale = view.policy.thresholds.stale_after
-        if not any(answers(other, view.now, stale) for other in view.hosts.values()):
-            return f"none of {len(view.hosts)} hosts answers: the controller may be cut off itself"
-    return ""
+    if view.gateway_answers or len(view.hosts) == 1:
+        return ""
+    if any(view.answers(host) for host in view.hosts.values()):
+        return ""
+    return f"none of {len(view.hosts)} hosts answers: the controller may be cut off itself"
 
 
 def _storm(view: View, host: HostView) -> str:
-    members = view.cluster_of(host)
-    stale = view.policy.thresholds.stale_after
-    down = sorted(m.name for m in members if m.name == host.name or is_down(m, view.now, stale))
-    if len(down) > view.policy.storm_threshold * len(members):
+    cluster = host.host.cluster
+    size = view.sizes[cluster]
+    down = view.down[cluster] | {host.name}
+    if len(down) > view.policy.storm_threshold * size:
         return (
-            f"{len(down)} of {len(members)} hosts of cluster {host.host.cluster} are down "
-            f"({', '.join(down)}), more than {view.policy.storm_threshold:.0%}"
+            f"{len(down)} of {size} hosts of cluster {cluster} are down ({_some(sorted(down))}), "
+            f"more than {view.policy.storm_threshold:.0%}"
         )
     return ""
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
 
 
 _AT_WORK = (HostState.FENCING, HostState.FENCED, HostState.EVACUATING)
@@ -90,7 +67,9 @@ def _rate(view: View, host: HostView) -> str:
 def _no_target(view: View, host: HostView) -> str:
     # Fails closed: a host whose agent was never heard is no target.
     limits = view.policy.thresholds
-    for other in view.cluster_of(host):
+    for other in view.hosts.values():
+        if other.host.cluster != host.host.cluster:
+            continue
         service = sign(other.track.layers.get(Layer.SERVICE), view.now, limits)
         if other.name != host.name and other.state not in lifecycle.OUT and service is Sign.OK:
             return ""
@@ -101,7 +80,7 @@ def _unproven(view: View, host: HostView) -> str:
     # Fails closed: what cannot be proven off is not evacuated.
     if host.host.bmc is None:
         return f"{host.name} has no BMC: only a person can prove that it is off"
-    power = _latest(host, Layer.POWER)
+    power = host.latest(Layer.POWER)
     if power is None or sign(host.track.layers.get(Layer.POWER), view.now, view.policy.thresholds) is (
         Sign.UNKNOWN
     ):

@@ -184,7 +184,9 @@ def _hold(host: HostView, incident: Incident, gate: str, reason: str) -> list[De
     decisions: list[Decision] = []
     if host.state is not HostState.HELD:
         decisions.append(SetState(host.name, HostState.HELD, f"{gate}: {reason}" if gate else reason))
-    if (incident.outcome, incident.gate, incident.reason) != (Outcome.HELD, gate, reason):
+    # Of a gate, the words may change with every reading; that it is closed is told once.
+    known = (incident.outcome, incident.gate, gate or incident.reason)
+    if known != (Outcome.HELD, gate, gate or reason):
         decisions.append(HoldIncident(incident.id, host.name, gate, reason))
     return decisions
 
@@ -210,7 +212,10 @@ def _after_failure_run(view: View, host: HostView, incident: Incident) -> list[D
     if run is not None and view.now < run.ended_at + pause_before_retry(run, view.policy.retry_interval):
         gate = "unproven" if host.state is HostState.FENCING else incident.gate
         return _hold(host, incident, gate, f"attempt {incident.attempts} {run.status}: {run.reason}")
-    # Begun once, it is finished: the host may already be off, so its looking well again is no reason to stop.
+    if host.fault is None and not host.proven_off:
+        # Nothing was taken from it: a host that is well again is not switched off for an old failure.
+        return _not_begun(view, host, incident)
+    # Once proven off it is finished, however it looks: some of its instances may run elsewhere already.
     return _permit(view, host, incident, FAILURE, incident.attempts + 1)
 
 
@@ -248,4 +253,4 @@ def _back(view: View, host: HostView, incident: Incident, run: LastRun) -> list[
 
 
 def _shows_life(view: View, host: HostView) -> bool:
-    return gates.answers(host, view.now, view.policy.thresholds.stale_after)
+    return view.answers(host)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from hass_runtime.decide.diagnosis import HostTrack, Thresholds
+from hass_runtime.decide.lifecycle import TAKEN_OUT
 from hass_runtime.decide.symptoms import Symptom
-from hass_runtime.domain import Fault, Host, HostState, Incident
+from hass_runtime.domain import Fault, Host, HostState, Incident, Layer, Reading, Verdict
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class LastRun:
 class HostView:
     """One host: where it stands, what was read of it, and the incident it is in, if any.
 
-    ``fault`` is today's diagnosis; ``running`` the playbook at work on it now, or "".
+    ``fault`` is today's diagnosis; ``running`` the playbook at work on it now, or ""; ``proven_off`` says
+    that a fence of this incident succeeded: then its remedy is finished, whatever the host looks like.
     """
 
     host: Host
@@ -57,10 +61,16 @@ class HostView:
     incident: Incident | None = None
     running: str = ""
     last_run: LastRun | None = None
+    proven_off: bool = False
 
     @property
     def name(self) -> str:
         return self.host.name
+
+    def latest(self, layer: Layer) -> Reading | None:
+        """The newest reading of a layer, however old."""
+        track = self.track.layers.get(layer)
+        return track.reading if track is not None else None
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,39 @@ class View:
     gateway_answers: bool | None = None
     disarmed: str = ""
 
-    def cluster_of(self, host: HostView) -> tuple[HostView, ...]:
-        """All hosts of the same cluster, itself included."""
-        return tuple(other for other in self.hosts.values() if other.host.cluster == host.host.cluster)
+    def answers(self, host: HostView) -> bool:
+        """True when the host itself was lately heard on its network or from its agent."""
+        return any(
+            reading is not None
+            and reading.answered
+            and self.now - reading.at <= self.policy.thresholds.stale_after
+            for reading in (host.latest(Layer.NETWORK), host.latest(Layer.SERVICE))
+        )
+
+    def is_down(self, host: HostView) -> bool:
+        """True when the host was taken out by a remedy, was not read yet, or is silent on all that was read.
+
+        Deliberately quicker than the diagnosis: hosts that fall within seconds of one another must be
+        counted together before the first of them is acted upon. A host that is only reported on, or in
+        maintenance, and answers, is not down.
+        """
+        if host.state in TAKEN_OUT:
+            return True
+        if self.answers(host):
+            return False
+        read = [reading for layer in (Layer.NETWORK, Layer.SERVICE) if (reading := host.latest(layer))]
+        return not read or any(reading.verdict is Verdict.FAILED for reading in read)
+
+    @cached_property
+    def down(self) -> Mapping[str, frozenset[str]]:
+        """Names of the hosts that are down, by cluster."""
+        found: dict[str, set[str]] = {cluster: set() for cluster in self.sizes}
+        for host in self.hosts.values():
+            if self.is_down(host):
+                found[host.host.cluster].add(host.name)
+        return {cluster: frozenset(names) for cluster, names in found.items()}
+
+    @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """How many hosts each cluster has."""
+        return Counter(host.host.cluster for host in self.hosts.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import subprocess
 import time
@@ -15,6 +16,12 @@ from hass_runtime.resolver import ResolveError, resolve
 
 TRY_TIMEOUT = 0.2  # s; waiting time of one echo request
 
+# What a question to a dead host may end with: nobody on its segment answers for its address (ARP), or a
+# router says so. With any other error it is this machine that could not put the question: that says nothing
+# about the host.
+NOBODY_THERE = frozenset({errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
+_NO_NETWORK = "Network is unreachable"  # ENETUNREACH in the words of programs, LC_ALL=C
+
 _Answer = tuple[Verdict, str, bool]
 
 
@@ -22,7 +29,8 @@ class NetworkDetector:
     """Pings a host. Thread-safe; a read takes at most ``tries`` * 0.2 s, or ``timeout`` for a ping command.
 
     ``ping_command`` is an argument list without a shell, in which ``{address}`` and ``{host}`` stand for the
-    host's. Exit status 0 is an answer, anything else none.
+    host's. Exit status 0 is an answer; 1, or no end within ``timeout`` (124 of timeout(1) too), is none;
+    with any other status the command itself could not do its work.
     """
 
     layer = Layer.NETWORK
@@ -33,7 +41,11 @@ class NetworkDetector:
         self._timeout = timeout
 
     def read(self, host: Host) -> Reading:
-        """OK and answered: it replied. FAILED: it did not. UNKNOWN: we cannot ping. Never raises."""
+        """OK and answered: it replied. FAILED: it did not, though it was asked. UNKNOWN: we cannot ping.
+
+        Silence is only what follows a question: when this machine could not send, nothing was silent. Never
+        raises.
+        """
         try:
             verdict, evidence, answered = self._ask(host) if self._command else self._ping(host)
         except Exception as error:  # noqa: BLE001 - a detector never raises
@@ -48,18 +60,27 @@ class NetworkDetector:
             address = resolve(host.address, self._timeout)
         except ResolveError as error:
             return Verdict.UNKNOWN, str(error), False
-        reason = ""
+        reason, unsent = "", ""
         for attempt in range(1, self._tries + 1):
             try:
                 reply = _echo(address, TRY_TIMEOUT)
             except icmplib.SocketPermissionError:
                 return Verdict.UNKNOWN, _NO_PERMISSION, False
-            except icmplib.ICMPLibError as error:
+            except icmplib.ICMPError as error:
                 reason = f": {error}"
+                continue
+            except icmplib.ICMPLibError as error:
+                number, words = _cause(error)
+                if number in NOBODY_THERE:
+                    reason = f": {words}"
+                else:
+                    unsent = words
                 continue
             if reply is not None:
                 tries = "" if attempt == 1 else f" at try {attempt}"
                 return Verdict.OK, f"{host.address} answers in {reply * 1000:.1f} ms{tries}", True
+        if unsent:
+            return Verdict.UNKNOWN, f"cannot ping {host.address} from here: {unsent}", False
         tries = f"{self._tries} ICMP echo request{'s' if self._tries > 1 else ''}"
         return Verdict.FAILED, f"{host.address} answers none of {tries}{reason}", False
 
@@ -79,7 +100,9 @@ class NetworkDetector:
             return Verdict.OK, f"{program} {host.address} succeeds", True
         said = last_line(done.stderr) or last_line(done.stdout)
         what = "timed out" if done.returncode == 124 else f"ends with status {done.returncode}"
-        return Verdict.FAILED, f"{program} {host.address} {what}{': ' if said else ''}{said}", False
+        evidence = f"{program} {host.address} {what}{': ' if said else ''}{said}"
+        asked = done.returncode in (1, 124) and _NO_NETWORK not in done.stderr
+        return (Verdict.FAILED if asked else Verdict.UNKNOWN), evidence, False
 
 
 _NO_PERMISSION = (
@@ -91,6 +114,16 @@ _NO_PERMISSION = (
 def _fill(word: str, host: Host) -> str:
     values = {"{address}": host.address, "{host}": host.name}
     return re.sub(r"\{(?:address|host)\}", lambda match: values[match.group()], word)
+
+
+def _cause(error: BaseException) -> tuple[int | None, str]:
+    """The errno behind one of icmplib's errors (it passes on no more than the words), and words for it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            return cause.errno, cause.strerror or str(cause)
+        cause = cause.__cause__ or cause.__context__
+    return None, str(error)
 
 
 def _echo(address: str, timeout: float) -> float | None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from hass_runtime.agent import protocol
+from hass_runtime.detect.network import NOBODY_THERE
 from hass_runtime.domain import Host, Layer, Reading, Verdict
 from hass_runtime.resolver import ResolveError, resolve
 
@@ -33,7 +34,9 @@ class ServiceDetector:
     def read(self, host: Host) -> Reading:
         """OK: all services are. FAILED and answered: the agent complains. FAILED and not answered: silence.
 
-        UNKNOWN and answered: the agent cannot tell. UNKNOWN and not answered: the question could not be put.
+        UNKNOWN and answered: the agent cannot tell. UNKNOWN and not answered: the question could not be put,
+        because this machine has no way to send it: nobody can be silent then.
+
         An agent does not answer a request older than its clock tolerance, nor one signed with another key:
         both look like silence from here, and are counted in the agent's own log and status line.
         """
@@ -66,7 +69,7 @@ class ServiceDetector:
                 sock.connect(address)  # the kernel then drops datagrams of anybody else
                 sock.send(datagram)
             except OSError as error:
-                return Verdict.FAILED, f"{where} cannot be reached: {error.strerror}", False
+                return _unreached(where, error)
             while (left := deadline - time.monotonic()) > 0:
                 if not _readable(sock, left):
                     continue
@@ -76,7 +79,7 @@ class ServiceDetector:
                     # "Port unreachable" comes from a kernel that lives; a dead host's router says "host".
                     return Verdict.FAILED, f"no {where}: the host says that the port is closed", True
                 except OSError as error:
-                    return Verdict.FAILED, f"{where} cannot be reached: {error.strerror}", False
+                    return _unreached(where, error)
                 try:
                     response = protocol.decode_response(answer, self._keys, self._size, host.name, nonce)
                 except protocol.ProtocolError as error:
@@ -87,6 +90,13 @@ class ServiceDetector:
         if ignored:
             evidence += f" ({_count(ignored)} ignored)"
         return Verdict.FAILED, evidence, False
+
+
+def _unreached(where: str, error: OSError) -> tuple[Verdict, str, bool]:
+    words = error.strerror or str(error)
+    if error.errno in NOBODY_THERE:
+        return Verdict.FAILED, f"{where} cannot be reached: {words}", False
+    return Verdict.UNKNOWN, f"{where} cannot be asked from here: {words}", False
 
 
 def judge(checks: Mapping[str, protocol.Check]) -> tuple[Verdict, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,14 @@ def agent_of(settings: ControllerSettings, host: Host) -> Callable[[], Reading] 
         settings.network.max_message_size,
     )
     return lambda: detector.read(host)
+
+
+def recorded(raw: Mapping[str, Any] | None) -> dict[str, str]:
+    """The argument ``was``: "active" or "stopped" by UUID, as an earlier run of the incident recorded it."""
+    for instance, was in (raw or {}).items():
+        if was not in ("active", "stopped"):
+            raise BadArgument(f"was: {instance} is {was!r}, expected active or stopped")
+    return dict(raw or {})
 
 
 def moment(text: str | None, argument: str) -> float | None:

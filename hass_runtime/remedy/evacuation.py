@@ -3,6 +3,11 @@
 May be run again at any moment: it reads the real state first. What an earlier attempt moved is found in
 Nova's own evacuation records of the host (those that began at ``since`` or later) and is part of the
 result.
+
+Two things are not left to what Nova shows at the moment. Before each evacuation call the host is looked at
+once more: one that came back must not lose an instance to another host while it runs it. And what an
+instance was is what was read before the host was fenced: a nova-compute that comes back in between notes
+every guest as stopped.
 """
 
 from __future__ import annotations
@@ -11,15 +16,17 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hass_runtime.domain import Move, MoveState
-from hass_runtime.remedy import moves
+from hass_runtime.remedy import inventory, moves
+from hass_runtime.remedy.fencing import Look
+from hass_runtime.remedy.inventory import Seen
 from hass_runtime.remedy.moves import Do, Policy, Track, View
-from hass_runtime.remedy.nova import CloudError, InstanceAction, Migration, Server
+from hass_runtime.remedy.nova import CloudError, ComputeService, InstanceAction, Migration, Server
 from hass_runtime.remedy.wire import move_to_dict
 
 if TYPE_CHECKING:
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
 
 DAY = 86400.0
 CLOCK_SLACK = 60.0
-"""How far Nova's clock may be behind the controller's before evacuations of this incident are overlooked."""
+"""How far Nova's clock may be behind the controller's before what happened in this incident is overlooked."""
 
 _FINAL = {Do.SUCCEED: MoveState.SUCCEEDED, Do.FAIL: MoveState.FAILED, Do.REFUSE: MoveState.REFUSED}
 
@@ -39,6 +46,7 @@ class Nova(Protocol):
     def server(self, server_id: str) -> Server | None: ...
     def evacuations(self, source: str, since: float) -> list[Migration]: ...
     def actions(self, server_id: str) -> list[InstanceAction]: ...
+    def compute_service(self, host: str) -> ComputeService | None: ...
     def evacuate(self, server_id: str) -> None: ...
     def start(self, server_id: str) -> None: ...
     def stop(self, server_id: str) -> None: ...
@@ -55,10 +63,14 @@ class Clock:
 
 @dataclass(frozen=True)
 class Evacuation:
-    """The record of an evacuation: one move for each instance, none lost. ``calls`` were made by this run."""
+    """The record of an evacuation: one move for each instance, none lost. ``calls`` were made by this run.
+
+    ``halted`` says why no further evacuation was begun, "" when nothing stood in the way.
+    """
 
     moves: tuple[Move, ...]
     calls: int
+    halted: str = ""
 
     def count(self, state: MoveState) -> int:
         return sum(move.state is state for move in self.moves)
@@ -76,11 +88,13 @@ class Evacuation:
             text = f"all {len(self.moves)} instances of {host} are elsewhere, as they were before"
         for state in (MoveState.FAILED, MoveState.REFUSED):
             named = [
-                f"{move.name or move.instance} ({move.reason})" for move in self.moves if move.state is state
+                (move.name or move.instance) + (f" ({move.reason})" if move.reason != self.halted else "")
+                for move in self.moves
+                if move.state is state
             ]
             if named:
                 text += f"; {len(named)} {state.value}: {', '.join(named)}"
-        return text
+        return f"{self.halted}; no further evacuation was begun; {text}" if self.halted else text
 
 
 def policy_of(settings: ControllerSettings) -> Policy:
@@ -148,7 +162,10 @@ class _Records:
 class Evacuator:
     """Evacuates one host. ``progress`` is called from several threads, with each change of a move.
 
-    ``arrives_stopped``: the microversion is 2.95 or later, at which Nova leaves what it evacuated stopped.
+    ``still_off`` is asked before each evacuation call, from several threads. ``seen`` holds by UUID what was
+    recorded of instances before, which counts more than what Nova shows now; only what a person did after
+    that counts still more. ``arrives_stopped``: the microversion is 2.95 or later, at which Nova leaves what
+    it evacuated stopped.
     """
 
     def __init__(
@@ -157,6 +174,8 @@ class Evacuator:
         host: str,
         *,
         since: float,
+        still_off: Callable[[], Look],
+        seen: Mapping[str, Seen] | None = None,
         incident: int = 0,
         policy: Policy | None = None,
         arrives_stopped: bool = False,
@@ -167,6 +186,10 @@ class Evacuator:
     ) -> None:
         self._cloud = cloud
         self._host = host
+        self._still_off = still_off
+        self._seen = dict(seen or {})
+        self._gone: set[str] = set()
+        self._halted = ""
         self._incident = incident
         self._policy = policy or Policy()
         self._arrives_stopped = arrives_stopped
@@ -180,15 +203,29 @@ class Evacuator:
         """Every instance of this failure, in the order in which they are moved: what is still on the host and
         what has left it since. Raises CloudError when Nova does not answer."""
         # Servers first: an instance that leaves between the two reads must not be missed by both.
-        found = list(on_host(self._cloud, self._host, self._incident))
-        gone = {record.instance for record in self._records.all()} - {move.instance for move in found}
+        found = [
+            inventory.pending(server, self._host, self._incident)
+            for server in self._cloud.servers_on(self._host)
+        ]
+        at = self._clock.wall()
+        moved = {record.instance for record in self._records.all()}
+        for move in found:
+            if move.was in moves.POWER_STATES and move.instance not in moved:
+                self._seen.setdefault(move.instance, Seen(move.was, at))
+        self._gone = moved - {move.instance for move in found}
 
         def left(instance: str) -> Move:
-            return _pending(self._cloud.server(instance), self._host, self._incident, instance)
+            return inventory.pending(self._cloud.server(instance), self._host, self._incident, instance)
 
         with ThreadPoolExecutor(max_workers=self._workers) as pool:
-            found += pool.map(left, gone)
-        return tuple(sorted(found, key=_order))
+            found += pool.map(left, self._gone)
+        return tuple(sorted(map(self._as_recorded, found), key=inventory.order))
+
+    def _as_recorded(self, move: Move) -> Move:
+        """What is shown of a move is what a later run will take for the record."""
+        seen = self._seen.get(move.instance)
+        lasting = move.was not in {"", "error", *moves.POWER_STATES}
+        return move if seen is None or lasting else replace(move, was=seen.was)
 
     def run(self) -> Evacuation:
         """Bring every instance to its end, and return one move for each. Raises CloudError only at the
@@ -196,11 +233,11 @@ class Evacuator:
         """
         todo = self.pending()
         for move in todo:
-            if move.was:  # what has left already was shown by the attempt that moved it
+            if move.instance not in self._gone:  # those were shown by the attempt that moved them
                 self._progress(move)
         with ThreadPoolExecutor(max_workers=self._workers, thread_name_prefix="move") as pool:
             done = list(pool.map(self._drive_safely, todo))
-        return Evacuation(tuple(move for move, _ in done), sum(calls for _, calls in done))
+        return Evacuation(tuple(move for move, _ in done), sum(calls for _, calls in done), self._halted)
 
     def foresee(self) -> tuple[tuple[Move, str], ...]:
         """What `run` would begin with for every instance; changes nothing. Raises CloudError."""
@@ -231,6 +268,7 @@ class Evacuator:
         )
         calls = 0
         shown: Move | None = None
+        unseen = ""
         while True:
             try:
                 view, track = self._look(track)
@@ -239,6 +277,11 @@ class Evacuator:
                 # A Nova that is away for a while is no reason to give an instance up before its deadline.
                 late = self._clock.monotonic() >= track.deadline
                 action, view = moves.Action(Do.FAIL if late else Do.WAIT, str(error)), View(None)
+            if action.do is Do.EVACUATE:
+                action = self._only_if_still_off(action)
+                unseen = action.reason
+            elif action.do is Do.FAIL and unseen:
+                action = moves.Action(Do.FAIL, unseen)  # that is what the deadline went by with
             if action.do in _FINAL:
                 ended = self._ended(track, view, action)
                 self._progress(ended)
@@ -252,16 +295,21 @@ class Evacuator:
                 self._progress(shown)
             self._clock.sleep(self._poll)
 
+    def _only_if_still_off(self, action: moves.Action) -> moves.Action:
+        look = self._still_off()
+        if look.off:
+            return action
+        if look.final:
+            self._halted = look.words
+        return moves.Action(Do.FAIL if look.final else Do.WAIT, look.words)
+
     def _look(self, track: Track) -> tuple[View, Track]:
         instance = track.move.instance
         records = self._records.of(instance)  # before the server: see View
         newest = records[-1] if records else None
         server = self._cloud.server(instance)
         if track.history is None:
-            if moves.vm_state_tells(server, self._host, newest) and server is not None:
-                was, derived = server.vm_state, False
-            else:
-                was, derived = moves.was_before(tuple(self._cloud.actions(instance))), True
+            was, derived = self._was(instance, server, newest)
             earlier = records[0].created_at if records and server and server.host != self._host else None
             track = replace(
                 track,
@@ -281,7 +329,30 @@ class Evacuator:
         since_arrival: tuple[str, ...] = ()
         if server is not None and server.host not in ("", self._host) and server.vm_state != track.move.was:
             since_arrival = moves.after_evacuation(tuple(self._cloud.actions(instance)))
-        return View(server, newest, since_arrival), track
+        late = self._clock.monotonic() >= track.deadline
+        return View(server, newest, since_arrival, late and self._target_down(newest)), track
+
+    def _was(self, instance: str, server: Server | None, newest: Migration | None) -> tuple[str, bool]:
+        """What the instance was before the failure, and whether that is only concluded from its actions."""
+        seen = self._seen.get(instance)
+        state = ""
+        if server is not None and moves.vm_state_tells(server, self._host, newest):
+            state = server.vm_state
+        if state and (seen is None or state == seen.was or state not in moves.POWER_STATES):
+            return state, False
+        actions = tuple(self._cloud.actions(instance))
+        if seen is None:
+            return moves.was_before(actions), True
+        return moves.wished_since(actions, seen.at - CLOCK_SLACK) or seen.was, False
+
+    def _target_down(self, migration: Migration | None) -> bool:
+        if not moves.in_flight(migration) or migration is None or not migration.target:
+            return False
+        try:
+            service = self._cloud.compute_service(migration.target)
+        except CloudError:
+            return False  # the move has failed anyway, only the hint is less good
+        return service is None or not service.up
 
     def _call(self, do: Do, track: Track) -> Track:
         call = {Do.EVACUATE: self._cloud.evacuate, Do.START: self._cloud.start, Do.STOP: self._cloud.stop}[do]
@@ -309,62 +380,3 @@ class Evacuator:
             finished_at=at,
             reason=action.reason,
         )
-
-
-def on_host(cloud: Nova, host: str, incident: int) -> tuple[Move, ...]:
-    """What is on a host now, in the order in which it would be moved. Raises CloudError."""
-    found = [_pending(server, host, incident) for server in cloud.servers_on(host)]
-    return tuple(sorted(found, key=_order))
-
-
-def _order(move: Move) -> tuple[int, str, str]:
-    return (-move.priority, move.name, move.instance)
-
-
-def _pending(server: Server | None, host: str, incident: int, instance: str = "") -> Move:
-    return Move(
-        incident,
-        server.id if server else instance,
-        server.name if server else "",
-        host,
-        MoveState.PENDING,
-        was=server.vm_state if server and server.host == host else "",
-        priority=server.priority if server else 0,
-    )
-
-
-def verify(cloud: Nova, host: str, done: Iterable[Move], workers: int = 16) -> tuple[str, ...]:
-    """Look at every instance once more, independently of the evacuation; returns what is wrong, one line
-    each.
-
-    Every instance that moved must be on another host and be what it was, and nothing may be left on the host
-    except what was refused. Somebody's own stop, start or deletion since is nothing wrong. Raises CloudError.
-    """
-    known = {move.instance: move for move in done}
-    arrived = [move for move in known.values() if move.state is MoveState.SUCCEEDED]
-
-    def wrong_with(move: Move) -> str:
-        server = cloud.server(move.instance)
-        name = move.name or move.instance
-        if server is None:
-            return ""
-        if server.host == host:
-            return f"{name} is on {host}"
-        if server.vm_state == move.was or server.task_state:
-            return ""
-        since_arrival = moves.after_evacuation(tuple(cloud.actions(move.instance)))
-        if moves.by_somebody(server.vm_state, since_arrival):
-            return ""
-        return f"{name} on {server.host} is {server.vm_state}, was {move.was}"
-
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="verify") as pool:
-        problems = [problem for problem in pool.map(wrong_with, arrived) if problem]
-    for server in cloud.servers_on(host):
-        if server.id not in known:
-            problems.append(f"{server.name} is on {host} and nobody moved it")
-    return tuple(problems)
-
-
-def as_dicts(done: Iterable[Move]) -> list[dict[str, Any]]:
-    """Moves as plain data, as modules return them."""
-    return [move_to_dict(move) for move in done]

@@ -7,6 +7,7 @@ between any two lines leaves a journal from which `resume` finds the way.
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
@@ -16,6 +17,9 @@ from hass_runtime.decide import lifecycle, plan
 from hass_runtime.decide.view import LastRun
 from hass_runtime.domain import HostState, Incident, MoveState, Outcome, StepStatus
 from hass_runtime.memory import Memory
+from hass_runtime.remedy import resume
+from hass_runtime.remedy.housekeeping import prune_runs
+from hass_runtime.remedy.resume import LOST, WELL_DONE
 from hass_runtime.remedy.runs import (
     Launcher,
     MoveChanged,
@@ -27,13 +31,14 @@ from hass_runtime.remedy.runs import (
     TaskStarted,
 )
 from hass_runtime.settings import ControllerSettings
-from hass_runtime.store import Store, Writer
+from hass_runtime.store import Run, Store, Writer
 
 log = logging.getLogger(__name__)
 
 # What the modules of `playbooks/remediation/` prove or begin, by the state of the host that it means.
 _STATE_WHEN_STARTED = {"hass_evacuate": HostState.EVACUATING}
 _STATE_WHEN_DONE = {"hass_fence": HostState.FENCED}
+LEFTOVERS_EVERY = 10.0  # seconds between attempts to end a run that survived the last one
 
 
 def unmoved(facts: Mapping[str, Any]) -> str:
@@ -50,6 +55,7 @@ class Executor:
     Args:
         sink: takes run events from the launcher's threads; the loop hands them back to `follow`.
         clock: seconds since the epoch, UTC.
+        valid_until: until when, by time.monotonic(), the lease lasts under which runs may work.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class Executor:
         memory: Memory,
         sink: Callable[[RunEvent], None],
         clock: Callable[[], float],
+        valid_until: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._store = store
@@ -67,8 +74,11 @@ class Executor:
         self._memory = memory
         self._sink = sink
         self._clock = clock
+        self._valid_until = valid_until
         self._handles: dict[str, RunHandle] = {}
         self._runs: dict[str, tuple[Incident, str]] = {}
+        self._leftovers: list[Run] = []
+        self._cleared_at = 0.0
 
     # -- decisions -------------------------------------------------------------------------------------
 
@@ -113,6 +123,7 @@ class Executor:
                 writer.close_incident(incident_id, outcome, reason, self._clock())
                 del self._memory.incidents[host]
                 self._memory.forget_runs(host)
+                prune_runs(self._settings.paths.state_dir / "runs", self._runs)
                 log.warning("incident %d of host %s closed: %s: %s", incident_id, host, outcome.value, reason)
 
     def _note(self, writer: Writer, incident: int, name: str, detail: str) -> None:
@@ -144,6 +155,9 @@ class Executor:
             writer.update_incident(launch.incident, phase=launch.playbook, **fields)
         else:
             writer.update_incident(launch.incident, phase=launch.playbook)
+        for run in self._store.runs(launch.incident):
+            if run.finished_at is None:  # a write failed between its first line in the journal and its start
+                writer.finish_run(run.id, LOST, None, "it was never started", now)
         self._note(writer, launch.incident, f"Launch {launch.playbook}", launch.why)
         writer.start_run(run_id, launch.incident, launch.playbook, launch.attempt, 0, str(run_dir), now)
         self._set_state(writer, launch.host, launch.state, launch.why)
@@ -162,12 +176,14 @@ class Executor:
             config=self._settings.path,
             deadline=deadline,
             breath=self._settings.controller.lease_ttl,
+            valid_until=self._valid_until(),
             extravars={
                 "host": launch.host,
                 "config": str(self._settings.path),
                 "confirm": launch.host,
                 "incident": launch.incident,
                 "since": opened.isoformat(timespec="milliseconds"),
+                "was": self._recorded_states(launch.incident),
             },
         )
         self._memory.running[launch.host] = launch.playbook
@@ -176,6 +192,11 @@ class Executor:
             "incident %d of host %s: launch %s (%s)", launch.incident, launch.host, launch.playbook, run_id
         )
         self._handles[run_id] = self._launcher.start(spec, self._sink)
+
+    def _recorded_states(self, incident: int) -> dict[str, str]:
+        """What each instance was when this incident first looked: it is to be that again afterwards."""
+        moves = self._store.moves(incident)
+        return {move.instance: move.was for move in moves if move.was in ("active", "stopped")}
 
     # -- what the runs report --------------------------------------------------------------------------
 
@@ -213,14 +234,17 @@ class Executor:
                     event.action,
                 )
                 state = _STATE_WHEN_DONE.get(event.action)
-                if state is not None and event.status in (StepStatus.OK, StepStatus.CHANGED):
+                if state is not None and event.status in WELL_DONE:
                     self._set_state(writer, incident.host, state, event.detail)
+                    self._memory.proven_off.add(incident.host)
             case MoveChanged():
                 writer.put_move(event.move)
             case RunEnded():
                 reason = event.reason or unmoved(event.facts)
                 writer.finish_run(event.run_id, event.status, event.rc, reason, event.at)
-                self._memory.run_ended(incident.host, LastRun(playbook, event.status, reason, event.at, 0))
+                self._memory.run_ended(
+                    incident.host, LastRun(playbook, event.status, reason, self._clock(), 0)
+                )
                 del self._runs[event.run_id]
                 self._handles.pop(event.run_id, None)
                 log.warning(
@@ -234,10 +258,21 @@ class Executor:
 
     # -- all runs at once ------------------------------------------------------------------------------
 
+    def drop(self, event: RunEvent) -> None:
+        """An event that cannot be journalled: all else goes on without it; an end is an end all the same."""
+        known = self._runs.get(event.run_id)
+        if isinstance(event, RunEnded) and known is not None:
+            incident, playbook = known
+            self._memory.run_ended(
+                incident.host, LastRun(playbook, event.status, event.reason, self._clock(), 0)
+            )
+            del self._runs[event.run_id]
+            self._handles.pop(event.run_id, None)
+
     def beat(self) -> None:
-        """Tell every worker that its controller lives and still holds the lease."""
+        """Tell every worker that its controller lives, and until when its lease lasts."""
         for handle in list(self._handles.values()):
-            handle.beat()
+            handle.beat(valid_until=self._valid_until())
 
     def cancel_all(self, reason: str) -> None:
         """End every run for real; their playbooks can be run again from the top by whoever acts next."""
@@ -247,6 +282,32 @@ class Executor:
         self._runs.clear()
         self._memory.running.clear()
 
-    @property
-    def busy(self) -> bool:
-        return bool(self._handles)
+    def stop_all(self, reason: str, seconds: float) -> None:
+        """End every run and wait until they are gone, at most ``seconds`` in all."""
+        handles = list(self._handles.values())
+        self.cancel_all(reason)
+        until = time.monotonic() + seconds
+        for handle in handles:
+            if not handle.wait(max(0.0, until - time.monotonic())):
+                log.error("run %s has not ended within %.0f s", handle.run_id, seconds)
+
+    # -- taking over -----------------------------------------------------------------------------------
+
+    def take_over(self, writer: Writer) -> None:
+        """Fill the memory from the journal, and make sure that no earlier run is still at work here.
+
+        Playbooks are idempotent and read the real state first, so a run that was lost is simply started
+        again; but never beside one that still runs.
+        """
+        self.cancel_all("the lease was taken anew")
+        resume.recall(self._store, writer, self._memory, self._clock())
+        self._leftovers = self._store.unfinished_runs()
+        self._cleared_at = 0.0
+        self.clear_leftovers(writer)
+
+    def clear_leftovers(self, writer: Writer) -> None:
+        """End what earlier controllers left at work; a host whose run survives that is left alone."""
+        if not self._leftovers or time.monotonic() - self._cleared_at < LEFTOVERS_EVERY:
+            return
+        self._cleared_at = time.monotonic()
+        self._leftovers = resume.clear(self._store, writer, self._memory, self._leftovers, self._clock())

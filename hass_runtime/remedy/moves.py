@@ -23,6 +23,9 @@ from hass_runtime.remedy.nova import CloudError, InstanceAction, Migration, Serv
 EVACUABLE = frozenset({"active", "stopped", "error"})
 """vm_states that Nova evacuates."""
 
+POWER_STATES = frozenset({"active", "stopped"})
+"""vm_states that an instance gets back after its evacuation."""
+
 FAILED_MIGRATION = frozenset({"error", "failed", "cancelled"})
 DONE_MIGRATION = frozenset({"done", "completed"})
 
@@ -69,12 +72,13 @@ class View:
 
     ``migration`` must not be newer than ``server``: read it first. ``since_arrival`` names what was done to
     the instance after it was evacuated, oldest first; only needed when its power state is not the expected
-    one.
+    one. ``target_down``: Nova takes the host that it is on its way to for down; only needed at the deadline.
     """
 
     server: Server | None
     migration: Migration | None = None
     since_arrival: tuple[str, ...] = ()
+    target_down: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,25 @@ def was_before(actions: tuple[InstanceAction, ...]) -> str:
     return "active"
 
 
+def wished_since(actions: tuple[InstanceAction, ...], at: float) -> str:
+    """What a person wished the power to be at ``at`` or later and before the newest evacuation, "active" or
+    "stopped"; "" when nobody did.
+
+    What Nova notes by itself is nobody's wish: a nova-compute that starts again after its host was off finds
+    the guests off, and notes a stop of each. ``actions`` oldest first.
+    """
+    names = [action.name for action in actions]
+    end = len(names) - names[::-1].index("evacuate") - 1 if "evacuate" in names else len(names)
+    for action in reversed(actions[:end]):
+        if action.failed or action.internal or action.started_at < at:
+            continue
+        if action.name in _STOPPING:
+            return "stopped"
+        if action.name in _RUNNING:
+            return "active"
+    return ""
+
+
 def after_evacuation(actions: tuple[InstanceAction, ...]) -> tuple[str, ...]:
     """Names of what was done since the newest evacuation, oldest first."""
     names = [action.name for action in actions if not action.failed or action.name == "evacuate"]
@@ -164,7 +187,10 @@ def next_action(view: View, track: Track, now: float, policy: Policy) -> tuple[A
     action = _decide(view, track, now, policy)
     if action.do is Do.WAIT and now >= track.deadline:
         error = f"; {track.error}" if track.error else ""
-        return Action(Do.FAIL, f"not done after {policy.timeout:g} s: {_describe(view)}{error}"), track
+        return (
+            Action(Do.FAIL, f"not done after {policy.timeout:g} s: {_describe(view)}{error}{_helps(view)}"),
+            track,
+        )
     return action, track
 
 
@@ -301,6 +327,18 @@ def _decide_arrived(view: View, server: Server, track: Track, now: float, policy
     if now >= track.deadline or now < track.power_until:
         return Action(Do.WAIT)
     return Action(wanted)
+
+
+def _helps(view: View) -> str:
+    """What a person can do about an instance that waits for a target which died meanwhile."""
+    server, migration = view.server, view.migration
+    if server is None or migration is None or not in_flight(migration) or not view.target_down:
+        return ""
+    return (
+        f"; its target {migration.target} went down meanwhile: when {migration.target} is surely off, "
+        f"`openstack server set --state error {server.id}` and `openstack server evacuate {server.id}` "
+        "move it elsewhere"
+    )
 
 
 def _describe(view: View) -> str:

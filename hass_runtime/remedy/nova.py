@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from openstack.resource import Resource
 
 PRIORITY_KEY = "hass:priority"
+MAX_PRIORITY = 1_000_000
+"""Tenants write the priority: whatever they write, it stays within plus and minus this."""
+
+_INTEGER = re.compile(r"([+-]?)0*([0-9]+)")  # ASCII digits only, unlike \d
 
 
 class CloudError(Exception):
@@ -74,11 +78,16 @@ class Migration:
 
 @dataclass(frozen=True)
 class InstanceAction:
-    """An entry of os-instance-actions. ``failed`` when Nova says that it ended in an error."""
+    """An entry of os-instance-actions. ``failed`` when Nova says that it ended in an error.
+
+    ``internal``: nobody asked for it. A nova-compute that finds a guest off notes a stop of its own, which
+    has neither a user nor a project.
+    """
 
     name: str
     started_at: float
     failed: bool
+    internal: bool = False
 
 
 def parse_time(text: str) -> float:
@@ -89,21 +98,28 @@ def parse_time(text: str) -> float:
     return moment.timestamp()
 
 
+def parse_priority(text: object) -> int:
+    """A `hass:priority`: a decimal integer within MAX_PRIORITY, cut off there; 0 for anything else."""
+    found = _INTEGER.fullmatch(str(text).strip(" "))
+    if found is None:
+        return 0
+    sign, digits = found.groups()
+    # By length first: Python refuses to read numbers of thousands of digits.
+    size = MAX_PRIORITY if len(digits) > len(str(MAX_PRIORITY)) else min(int(digits), MAX_PRIORITY)
+    return -size if sign == "-" else size
+
+
 def to_server(row: Resource) -> Server:
     """openstacksdk's Server. Raises ValueError when it is none."""
     if row.name is None:
         raise ValueError("no server")
-    try:
-        priority = int((row.metadata or {}).get(PRIORITY_KEY, 0))
-    except ValueError:
-        priority = 0
     return Server(
         id=row.id,
         name=row.name,
         host=row.compute_host or "",
         vm_state=row.vm_state or "",
         task_state=row.task_state or "",
-        priority=priority,
+        priority=parse_priority((row.metadata or {}).get(PRIORITY_KEY, 0)),
         fault=" ".join(str((row.fault or {}).get("message") or "").split()),
     )
 
@@ -138,4 +154,5 @@ def to_service(row: Resource) -> ComputeService:
 
 def to_action(row: Resource) -> InstanceAction:
     """openstacksdk's ServerAction. Raises AttributeError and the like when it is none."""
-    return InstanceAction(row.action, parse_time(row.start_time), row.message == "Error")
+    internal = not row.user_id and not row.project_id
+    return InstanceAction(row.action, parse_time(row.start_time), row.message == "Error", internal)

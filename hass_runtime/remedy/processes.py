@@ -37,6 +37,15 @@ def look(pid: int) -> Process | None:
     return None if fields[0] in "ZX" else Process(pid, int(fields[19]))
 
 
+def boot_id() -> str:
+    """Which start of this machine it is: no process outlives it. "" where the kernel does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
 def alive(process: Process) -> bool:
     return look(process.pid) == process
 
@@ -78,17 +87,22 @@ def end_run(
     Returns the pids that had to be killed. Raises OSError when some survive even that for ``patience``
     seconds.
     """
+
+    def left() -> list[Process]:
+        # Asked twice: one that is born while its parent ends may be missed by a single look.
+        return of_run(run_id) or of_run(run_id)
+
     send(first() if first is not None else of_run(run_id), signal.SIGTERM)
     end = time.monotonic() + grace
-    while of_run(run_id) and time.monotonic() < end:
+    while time.monotonic() < end and left():
         time.sleep(0.02)
     killed: set[int] = set()
     end = time.monotonic() + patience
-    while left := of_run(run_id):
+    while rest := left():
         if time.monotonic() > end:
-            raise OSError(f"processes of run {run_id} survive SIGKILL: {[process.pid for process in left]}")
-        killed.update(process.pid for process in left)
-        send(left, signal.SIGKILL)
+            raise OSError(f"processes of run {run_id} survive SIGKILL: {[process.pid for process in rest]}")
+        killed.update(process.pid for process in rest)
+        send(rest, signal.SIGKILL)
         time.sleep(0.02)
     return tuple(sorted(killed))
 

@@ -3,44 +3,80 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 
+from hass_runtime.domain import Outcome, StepStatus
 from hass_runtime.memory import Memory
-from hass_runtime.remedy.runs import terminate_leftovers
-from hass_runtime.settings import ControllerSettings
-from hass_runtime.store import Store, Writer
+from hass_runtime.remedy.runs import RunsError, terminate_leftovers
+from hass_runtime.store import Run, Store, Writer
 
 log = logging.getLogger(__name__)
 
 LOST = "lost"  # the status of a run whose controller is gone; it is started again from the top
+WELL_DONE = (StepStatus.OK, StepStatus.CHANGED)
 
 
-def take_over(settings: ControllerSettings, store: Store, writer: Writer, memory: Memory) -> None:
-    """Fill the memory from the journal, and make sure that no earlier run is still at work here.
-
-    Playbooks are idempotent and read the real state first, so a run that was lost is simply started again;
-    but never beside one that still runs.
-    """
+def recall(store: Store, writer: Writer, memory: Memory, now: float) -> None:
+    """Fill the memory from the journal: states, incidents without an end, and how their runs ended."""
     writer.put_hosts(memory.hosts.values())
-    writer.keep_hosts(memory.hosts)
-    for run in store.unfinished_runs():
-        terminate_leftovers(Path(run.run_dir))
-        writer.finish_run(run.id, LOST, None, "its controller is gone", time.time())
-        log.warning("run %s of incident %d was lost with its controller", run.id, run.incident)
+    open_incidents = store.incidents(limit=10_000, open_only=True)
+    writer.keep_hosts({*memory.hosts, *(incident.host for incident in open_incidents)})
     for row in store.hosts():
         if row.name in memory.hosts:
             memory.states[row.name] = row.state
     memory.incidents.clear()
     memory.running.clear()
-    for incident in store.incidents(limit=10_000, open_only=True):
+    for incident in open_incidents:
         if incident.host not in memory.hosts:
-            log.error(
-                "incident %d is of host %s, which the configuration does not name: it stays as it is",
-                incident.id,
-                incident.host,
-            )
+            reason = "the configuration does not name this host any more: nobody looks after its instances"
+            writer.update_incident(incident.id, outcome=Outcome.HELD, gate="", reason=reason)
+            log.error("incident %d of host %s held: %s", incident.id, incident.host, reason)
             continue
         memory.incidents[incident.host] = incident
-        memory.recall_runs(incident.host, store.runs(incident.id))
+        memory.recall_runs(incident.host, store.runs(incident.id), now)
+        steps = store.steps(incident.id)
+        if any(step.action == "hass_fence" and step.status in WELL_DONE for step in steps):
+            memory.proven_off.add(incident.host)
         log.warning("incident %d of host %s goes on (%s)", incident.id, incident.host, incident.fault)
+
+
+def end_runs(runs: list[Run]) -> bool:
+    """End what is left of these runs on this machine; False when something survives."""
+    try:
+        for run in runs:
+            terminate_leftovers(Path(run.run_dir))
+    except RunsError as error:
+        log.error("a run of an earlier controller cannot be ended: %s", error)
+        return False
+    return True
+
+
+def clear(store: Store, writer: Writer, memory: Memory, runs: list[Run], now: float) -> list[Run]:
+    """End what is left of these runs of earlier controllers.
+
+    Returns:
+        Those that survived, each told in its incident; their hosts count as being worked on.
+    """
+    left = []
+    for run in runs:
+        incident = store.incident(run.incident)
+        host = incident.host if incident is not None else ""
+        try:
+            terminate_leftovers(Path(run.run_dir))
+        except RunsError as error:
+            left.append(run)
+            log.error("run %s of an earlier controller cannot be ended: %s", run.id, error)
+            if incident is not None and host in memory.hosts and memory.running.get(host) is None:
+                memory.running[host] = run.playbook
+                reason = f"run {run.id} of an earlier controller cannot be ended: {error}"
+                outcome = incident.outcome if incident.phase == "host_restore" else Outcome.HELD
+                writer.update_incident(run.incident, outcome=outcome, gate="", reason=reason)
+            continue
+        writer.finish_run(run.id, LOST, None, "its controller is gone", now)
+        log.warning("run %s of incident %d was lost with its controller", run.id, run.incident)
+        if host in memory.incidents:
+            proven = host in memory.proven_off
+            memory.recall_runs(host, store.runs(run.incident), now)
+            if proven:
+                memory.proven_off.add(host)
+    return left

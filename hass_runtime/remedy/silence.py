@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from hass_runtime.domain import Host, Reading, Verdict
+from hass_runtime.remedy.fencing import DEAF
 
 if TYPE_CHECKING:
     from hass_runtime.settings import ControllerSettings
@@ -30,7 +31,7 @@ def sign_of_life(readings: Sequence[Reading]) -> str | None:
             return f"{reading.layer.value}: {reading.evidence}"
     for reading in readings:
         if reading.verdict is not Verdict.FAILED:
-            return f"cannot tell on layer {reading.layer.value}: {reading.evidence}"
+            return f"{DEAF}tell on layer {reading.layer.value}: {reading.evidence}"
     return None
 
 

@@ -1,15 +1,26 @@
-"""What a run of a playbook reports, as data and as JSON lines."""
+"""What a controller and the worker of its run say to each other: events as JSON lines, and beats.
+
+And when a run has to be dead, which both of them compute alike. All of it is by `time.monotonic()`, which is
+one clock for all processes of a machine: a beat that was held up on its way prolongs nothing.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from hass_runtime.domain import Move, MoveState, StepStatus
 
+GRACE = 3.0
+"""Seconds that ansible-playbook gets to end its workers before everything is killed."""
+
 RunStatus = Literal["successful", "failed", "cancelled", "timeout", "crashed"]
+
+EXITS: Mapping[int, RunStatus] = {75: "cancelled", 76: "timeout"}
+"""Exit statuses of a worker that had to go without a last word."""
 
 
 @dataclass(frozen=True)
@@ -92,3 +103,45 @@ def decode(line: str) -> RunEvent:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not an event of a run: {line[:200]!r} ({error})") from error
     return event
+
+
+def beat(valid_until: float) -> str:
+    """The line that lets a run go on: the controller's lease surely lasts until then (time.monotonic())."""
+    return f"beat {valid_until!r}"
+
+
+def valid_until(words: str) -> float:
+    """The moment in a beat. What cannot be read prolongs nothing."""
+    try:
+        moment = float(words)
+    except ValueError:
+        return -math.inf
+    return moment if math.isfinite(moment) else -math.inf
+
+
+@dataclass(frozen=True)
+class Lapse:
+    """The last moments of a run without a beat: it is dead before somebody else can hold the lease.
+
+    In this order: ``end`` ansible-playbook is told to end, ``kill`` everything left is killed, ``leave`` the
+    worker itself goes, ``over`` its controller kills what is still there. A short lease gets a short end, or
+    every renewal of it would come too late.
+    """
+
+    end: float
+    kill: float
+    leave: float
+    over: float
+
+    @classmethod
+    def of(cls, valid_until: float, breath: float) -> Lapse:
+        """``breath`` is how long a lease lasts in all, in seconds."""
+        reserve = min(GRACE + 1.0, breath / 4)
+        margin = min(1.0, reserve * 2 / 3)
+        return cls(
+            valid_until - reserve, valid_until - margin, valid_until - margin / 3, valid_until - margin / 6
+        )
+
+    def grace(self, now: float) -> float:
+        """How long an end may take that begins now."""
+        return min(max(self.kill - now, 0.0), GRACE)

@@ -1,12 +1,14 @@
 """``python -m hass_runtime.remedy.worker SPEC.json``: runs one playbook and reports it as JSON lines on
 stdout.
 
-stdin is the controller's breath: lines ``beat`` and ``cancel REASON``. End of file, or no line for
-``breath`` seconds, or SIGTERM, or the deadline, ends the playbook for real: ansible-playbook is told to end
-(it passes that on to its workers), and whatever of the run is left after a short grace is killed, wherever
-it hides.
+stdin is the controller's breath: lines ``beat VALID_UNTIL`` and ``cancel REASON``. End of file, no beat that
+reaches further, SIGTERM, or the deadline, ends the playbook for real: ansible-playbook is told to end (it
+passes that on to its workers), and whatever of the run is left after a short grace is killed, wherever it
+hides. All of that, this process too, is over before somebody else can hold the controller's lease.
 
-ansible-runner runs in a thread; its handlers only put into a queue, because a slow one would fail the run.
+A thread of its own sees to it, whatever else hangs: ansible-runner, which runs in a thread too, or the pipe
+to a controller that does not read. ansible-runner's handlers only put into a queue, because a slow one would
+fail the run.
 """
 
 from __future__ import annotations
@@ -30,12 +32,9 @@ from typing import Any
 
 from hass_runtime.domain import StepStatus
 from hass_runtime.remedy import processes, wire
-from hass_runtime.remedy.runs import IDENTITY, LOCK
+from hass_runtime.remedy.guard import TICK, Breath, Guard, Stop
+from hass_runtime.remedy.rundir import IDENTITY, LOCK, write_private
 
-GRACE = 3.0
-"""Seconds that ansible-playbook gets to end its workers before everything is killed."""
-
-POLL = 0.2
 _DETAIL = 1000
 _PASS_ON = re.compile(
     r"^(HASS_|OS_CACERT$|REQUESTS_CA_BUNDLE$|SSL_CERT_(FILE|DIR)$|TZ$|(HTTPS?|NO)_PROXY$)", re.I
@@ -56,6 +55,7 @@ class Job:
     config: str
     deadline: float
     breath: float
+    valid_until: float
     extravars: Mapping[str, Any]
 
     @property
@@ -67,38 +67,6 @@ def load_job(path: str) -> Job:
     """The job of a spec file. Raises OSError, ValueError, KeyError or TypeError."""
     raw = json.loads(Path(path).read_text(encoding="utf-8"))
     return Job(**{**raw, "playbook": Path(raw["playbook"]), "run_dir": Path(raw["run_dir"])})
-
-
-class Stop:
-    """Why the run has to end; the first reason counts. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()  # SIGTERM may come while this thread holds it
-        self.status: wire.RunStatus | None = None
-        self.reason = ""
-
-    def ask(self, status: wire.RunStatus, reason: str) -> None:
-        with self._lock:
-            if self.status is None:
-                self.reason = reason
-                self.status = status
-
-
-class Breath:
-    """When the controller was last heard, from its pipe."""
-
-    def __init__(self, stop: Stop) -> None:
-        self._stop = stop
-        self.heard = time.monotonic()
-        threading.Thread(target=self._listen, name="breath", daemon=True).start()
-
-    def _listen(self) -> None:
-        for line in sys.stdin:
-            self.heard = time.monotonic()
-            word, _, rest = line.strip().partition(" ")
-            if word == "cancel":
-                self._stop.ask("cancelled", rest or "cancelled")
-        self._stop.ask("cancelled", "the controller is gone")
 
 
 def environment(job: Job) -> dict[str, str]:
@@ -136,9 +104,10 @@ def prepare(job: Job) -> Path:
     """Write what ansible-runner reads; returns the file of extra variables."""
     env_dir = job.run_dir / "env"
     env_dir.mkdir(mode=0o700, exist_ok=True)
+    (job.run_dir / "artifacts").mkdir(mode=0o700, exist_ok=True)
     (job.run_dir / "ansible.cfg").touch(mode=0o600)  # so that nobody else's is looked for
     # Only a file of our own counts: without one, settings given as arguments are thrown away.
-    _private(env_dir / "settings", {"pexpect_timeout": POLL, "suppress_ansible_output": True})
+    _private(env_dir / "settings", {"pexpect_timeout": TICK, "suppress_ansible_output": True})
     variables = {
         "host": job.host,
         "config": job.config,
@@ -153,44 +122,6 @@ def _private(path: Path, data: Any) -> Path:
     path.touch(mode=0o600)
     path.write_text(json.dumps(data), encoding="utf-8")
     return path
-
-
-class Ending:
-    """ansible-runner's cancel callback: decides whether to stop, and if so really stops everything first."""
-
-    def __init__(self, job: Job, stop: Stop, breath: Breath) -> None:
-        self._job = job
-        self._stop = stop
-        self._breath = breath
-        self._end = time.monotonic() + job.deadline
-        self._done = False
-
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        if now >= self._end:
-            self._stop.ask("timeout", f"not finished after {self._job.deadline:g} s")
-        elif now - self._breath.heard > self._job.breath:
-            self._stop.ask("cancelled", f"the controller gave no sign of life for {self._job.breath:g} s")
-        if self._stop.status is None:
-            return False
-        if not self._done:
-            self._done = True
-            processes.end_run(self._job.run_id, GRACE, first=self._playbook_process)
-        return True
-
-    def _playbook_process(self) -> list[processes.Process]:
-        """ansible-playbook itself: our own child. Its workers are its business, it passes the signal on."""
-        return [
-            process for process in processes.of_run(self._job.run_id) if _parent(process.pid) == os.getpid()
-        ]
-
-
-def _parent(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return int(file.read().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 class Reporter:
@@ -287,7 +218,7 @@ def _time(created: object) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
-def run_playbook(job: Job, extravars: Path, ending: Ending, events: queue.SimpleQueue[Any]) -> Any:
+def run_playbook(job: Job, extravars: Path, guard: Guard, events: queue.SimpleQueue[Any]) -> Any:
     """Run it to its end in this thread; returns ansible-runner's runner."""
     import ansible_runner
 
@@ -306,29 +237,29 @@ def run_playbook(job: Job, extravars: Path, ending: Ending, events: queue.Simple
         fact_cache_type="",
         quiet=True,
         event_handler=handle,
-        cancel_callback=ending,
+        cancel_callback=guard.ended,
     )
 
 
-def work(job: Job, stop: Stop, breath: Breath) -> wire.RunEnded:
+def work(job: Job, stop: Stop, guard: Guard) -> wire.RunEnded:
     """The whole run; returns its last event, when nothing of it is alive any more."""
     extravars = prepare(job)
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     outcome: dict[str, Any] = {}
-    ending = Ending(job, stop, breath)
 
     def body() -> None:
         try:
-            outcome["runner"] = run_playbook(job, extravars, ending, events)
+            if stop.status is None:
+                outcome["runner"] = run_playbook(job, extravars, guard, events)
         except Exception as error:  # noqa: BLE001 - it becomes the reason of the run's end
             outcome["error"] = f"{type(error).__name__}: {error}"
 
     thread = threading.Thread(target=body, name="ansible-runner", daemon=True)
     thread.start()
     reporter = Reporter(job, stop)
-    while thread.is_alive() or not events.empty():
+    while (thread.is_alive() or not events.empty()) and time.monotonic() < guard.speak_by:
         with contextlib.suppress(queue.Empty):
-            reporter.ansible(events.get(timeout=POLL / 2))
+            reporter.ansible(events.get(timeout=TICK / 2))
         reporter.moves()
     leftovers = processes.end_run(job.run_id, grace=0.0)
     reporter.moves()
@@ -339,6 +270,7 @@ def work(job: Job, stop: Stop, breath: Breath) -> wire.RunEnded:
         reason = _output(job, rc)
     if leftovers and stop.status is None:
         reason = "; ".join(filter(None, [reason, f"processes left behind were killed: {leftovers}"]))
+    reason = "; ".join(filter(None, [reason, guard.problem]))
     return wire.RunEnded(job.run_id, status, rc, reason, time.time(), reporter.facts)
 
 
@@ -384,8 +316,13 @@ def main(argv: list[str] | None = None) -> int:
     except OSError:
         print(f"{job.run_dir}: another worker is at work there", file=sys.stderr)
         return 2
-    identity = {"run_id": job.run_id, "pid": os.getpid(), "started": me.started if me else 0}
-    _private(job.run_dir / IDENTITY, identity)
+    identity = {
+        "run_id": job.run_id,
+        "pid": os.getpid(),
+        "started": me.started if me else 0,
+        "boot": processes.boot_id(),
+    }
+    write_private(job.run_dir / IDENTITY, json.dumps(identity))
     processes.adopt_orphans()
     stop = Stop()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.ask("cancelled", "the worker was told to end"))
@@ -393,9 +330,13 @@ def main(argv: list[str] | None = None) -> int:
     clean = environment(job)
     os.environ.clear()
     os.environ.update(clean)
-    breath = Breath(stop)
-    ended = work(job, stop, breath)
+    breath = Breath(stop, job.valid_until, job.breath, sys.stdin)
+    breath.start()
+    guard = Guard(job.run_id, job.deadline, stop, breath)
+    guard.start()
+    ended = work(job, stop, guard)
     Reporter(job, stop).tell(ended)
+    guard.finish()
     return 0 if ended.status == "successful" else 1
 
 

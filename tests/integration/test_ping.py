@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from hass_runtime.detect.network import NetworkDetector
+from hass_runtime.detect.services import ServiceDetector
 from hass_runtime.domain import Host, Verdict
 
 pytestmark = pytest.mark.integration
@@ -69,6 +72,46 @@ def test_peer_that_goes_away(peer: str) -> None:
     assert ping(PEER)[0] is Verdict.FAILED
 
 
+CUT_OFF = """
+import json
+from hass_runtime.detect.network import NetworkDetector
+from hass_runtime.detect.services import ServiceDetector
+from hass_runtime.domain import Host
+
+host = Host("compute1", "192.0.2.9")
+shell = ("timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/{address}/22")
+detectors = [
+    NetworkDetector(3, None, 2.0),
+    NetworkDetector(3, ("ping", "-c", "1", "-W", "1", "{address}"), 5.0),
+    NetworkDetector(3, shell, 5.0),
+    ServiceDetector(2468, b"k" * 32, 2.0, 1024),
+]
+readings = [detector.read(host) for detector in detectors]
+print(json.dumps([[reading.verdict.value, reading.evidence, reading.answered] for reading in readings]))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
+def test_a_controller_without_a_network_hears_no_silence() -> None:
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", CUT_OFF], capture_output=True, text=True, check=True
+    )
+    readings = json.loads(done.stdout)
+    assert len(readings) == 4
+    for verdict, evidence, answered in readings:
+        assert (verdict, answered) == ("unknown", False), evidence
+    assert all("Network is unreachable" in readings[number][1] for number in (0, 2, 3))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
+def test_a_poll_of_a_peer_that_is_gone_is_silence(peer: str) -> None:
+    """Nobody on the segment answers for its address: that is what a dead host looks like."""
+    detector = ServiceDetector(2468, b"k" * 32, 8.0, 1024)
+    ip("-n", peer, "addr", "del", f"{PEER}/30", "dev", peer.replace("hassn", "hassb"))
+    reading = detector.read(Host("compute1", PEER))
+    assert (reading.verdict, reading.answered) == (Verdict.FAILED, False), reading
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give itself up")
 def test_without_privileges_it_is_unknown_or_works_by_the_sysctl() -> None:
     # In a child without capabilities: either the sysctl lets it ping, or the reading says what is missing.
@@ -78,8 +121,6 @@ def test_without_privileges_it_is_unknown_or_works_by_the_sysctl() -> None:
         "reading = NetworkDetector(3, None, 2.0).read(Host('compute1', '127.0.0.1'))\n"
         "print(reading.verdict.value, reading.evidence)\n"
     )
-    import sys
-
     done = subprocess.run(
         ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", script],
         capture_output=True,

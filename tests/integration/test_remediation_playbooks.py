@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -351,3 +352,51 @@ def test_a_cancelled_evacuation_can_be_run_again(world: World, tmp_path: Path) -
     records = world.nova.evacuations(LOST, 0.0)
     assert len(records) == 3, "each instance was evacuated once, though two runs wanted to"
     assert set(world.running()) == {"web1", "web2", "near"}
+
+
+def test_a_host_that_comes_back_in_the_middle_loses_nothing_more(world: World) -> None:
+    world.set(recovery={"evacuate_workers": "1"})
+    world.process.command("set", spawn_seconds=4)
+    called: list[Played] = []
+    run = threading.Thread(target=lambda: called.append(world.play("host_failure")))
+    run.start()
+    until(lambda: len(world.nova.evacuations(LOST, 0.0)) == 1)
+    world.bmc.set_power("on")  # somebody, PXE, or power restore
+    run.join(DEADLINE)
+    (first,) = called
+    assert first.rc != 0
+    assert "compute2 came back during its evacuation: its BMC says on" in first.text
+    assert len(world.nova.evacuations(LOST, 0.0)) == 1, "nothing was begun after that"
+    assert world.service().forced_down
+    left = {name for name, server in world.servers().items() if server.host == LOST}
+    assert len(left) == 2, "what was accepted went to its end"
+    assert all(len(hosts) == 1 for hosts in world.running().values())
+
+    world.process.command("set", spawn_seconds=0.3)
+    second = world.play("host_failure")
+    assert second.rc == 0, second.text
+    assert world.bmc.commands == ["0", "0"], "fenced anew"
+    assert world.bmc.power == "off"
+    assert len(world.nova.evacuations(LOST, 0.0)) == 3
+    assert {name: server.vm_state for name, server in world.servers().items()} == {
+        "web1": "active", "web2": "active", "idle": "stopped", "near": "active",
+    }  # fmt: skip
+    assert set(world.running()) == {"web1", "web2", "near"}
+    assert all(len(hosts) == 1 for hosts in world.running().values())
+
+
+def test_what_the_returning_nova_compute_stops_is_running_again_afterwards(world: World) -> None:
+    web1, web2 = (world.servers()[name].id for name in ("web1", "web2"))
+    was = {web1: "active", web2: "active"}  # as an earlier run found them
+    time.sleep(1.1)  # Nova's times are whole seconds
+    opened = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    time.sleep(1.1)
+    world.process.command("guest_power", uuid=web1, on=False)  # nova-compute finds the guest off
+    world.nova.stop(web2)  # a person
+    until(lambda: {world.servers()[name].vm_state for name in ("web1", "web2")} == {"stopped"})
+    assert [action.internal for action in world.nova.actions(web1) if action.name == "stop"] == [True]
+    assert [action.internal for action in world.nova.actions(web2) if action.name == "stop"] == [False]
+    done = world.play("host_failure", "-e", json.dumps({"was": was, "since": opened}))
+    assert done.rc == 0, done.text
+    states = {name: server.vm_state for name, server in world.servers().items() if server.host != LOST}
+    assert states == {"web1": "active", "web2": "stopped", "idle": "stopped", "near": "active"}

@@ -54,8 +54,10 @@ class Life:
                 self._carry_out(decision)
         raise AssertionError(f"no end of decisions: {decisions}")
 
-    def end(self, host: str, status: str = "successful", reason: str = "") -> None:
-        """The playbook at work on the host ends."""
+    def end(self, host: str, status: str = "successful", reason: str = "", fenced: bool = False) -> None:
+        """The playbook at work on the host ends; with ``fenced`` it had proven the host off before."""
+        if fenced:
+            self.memory.proven_off.add(host)
         self.memory.run_ended(host, LastRun(self.memory.running[host], status, reason, self.now, 0))
         self.settle()
 
@@ -65,6 +67,7 @@ class Life:
         self.memory = Memory(old.hosts, old.policy, states=dict(old.states))
         self.memory.incidents = dict(old.incidents)
         self.memory.last_runs = dict(old.last_runs)
+        self.memory.proven_off = set(old.proven_off)
         for host, playbook in old.running.items():
             self.memory.run_ended(host, LastRun(playbook, "lost", "its controller is gone", self.now, 0))
 

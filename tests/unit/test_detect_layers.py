@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import icmplib
 import pytest
@@ -101,10 +105,21 @@ def test_ping_command() -> None:
     assert ping_with("true") == (Verdict.OK, "true 127.0.0.1 succeeds", True)
     assert ping_with("false") == (Verdict.FAILED, "false 127.0.0.1 ends with status 1", False)
     assert ping_with("sh", "-c", "echo unreachable >&2; exit 2") == (
-        Verdict.FAILED,
+        Verdict.UNKNOWN,
         "sh 127.0.0.1 ends with status 2: unreachable",
         False,
     )
+    assert ping_with("sh", "-c", "echo Connection refused >&2; exit 1") == (
+        Verdict.FAILED,
+        "sh 127.0.0.1 ends with status 1: Connection refused",
+        False,
+    )
+    for status in (2, 3, 126, 127, 137):
+        assert ping_with("sh", "-c", f"exit {status}")[0] is Verdict.UNKNOWN
+    assert ping_with("sh", "-c", "kill -9 $$")[0] is Verdict.UNKNOWN
+    # A shell's /dev/tcp ends with 1 whatever happened.
+    said = "connect: Network is unreachable"
+    assert ping_with("sh", "-c", f"echo '{said}' >&2; exit 1")[0] is Verdict.UNKNOWN
     assert ping_with("sh", "-c", "exit 124") == (Verdict.FAILED, "sh 127.0.0.1 timed out", False)
     assert ping_with("sleep", "600", timeout=0.2) == (
         Verdict.FAILED,
@@ -174,12 +189,7 @@ ECHO_REPLY, UNREACHABLE = 0, 3
         ([None, None, None], Verdict.FAILED, 3, "127.0.0.1 answers none of 3 ICMP echo requests"),
         ([("127.0.0.10", ECHO_REPLY), None], Verdict.FAILED, 3, "answers none"),
         ([("127.0.0.1", UNREACHABLE)] * 3, Verdict.FAILED, 3, "answers none"),
-        (
-            [icmplib.ICMPSocketError("Network is unreachable")] * 3,
-            Verdict.FAILED,
-            3,
-            "Network is unreachable",
-        ),
+        ([icmplib.ICMPSocketError("who knows")] * 3, Verdict.UNKNOWN, 3, "who knows"),
     ],
 )
 def test_ping_verdict(
@@ -192,3 +202,85 @@ def test_ping_verdict(
     assert evidence in reading.evidence
     assert reading.answered == (verdict is Verdict.OK)
     assert wire.sent == sent
+
+
+LOCAL = ["ENETUNREACH", "EPERM", "EACCES", "ENOBUFS", "EADDRNOTAVAIL", "ENETDOWN", "EINVAL", "ENOMEM"]
+THERE = ["EHOSTUNREACH", "EHOSTDOWN"]
+
+
+class Kernel:
+    """Stands in for a socket of any kind whose system calls fail with an errno, so many times."""
+
+    def __init__(self, where: str, name: str, times: int = 1000) -> None:
+        self.where, self.times = where, times
+        self.number = getattr(errno, name)
+
+    def __call__(self, call: str) -> None:
+        if call == self.where and self.times > 0:
+            self.times -= 1
+            raise OSError(self.number, os.strerror(self.number))
+
+    def ping(self, monkeypatch: pytest.MonkeyPatch, answer: object = None) -> tuple[Verdict, str, bool]:
+        def sendto(packet: bytes, address: object) -> None:
+            self("send")
+
+        def recvfrom(size: int) -> tuple[bytes, tuple[str, int]]:
+            self("receive")
+            raise TimeoutError
+
+        sock = SimpleNamespace(
+            family=socket.AF_INET, type=socket.SOCK_DGRAM, sendto=sendto, recvfrom=recvfrom,
+            getsockname=lambda: ("0.0.0.0", 1), settimeout=lambda seconds: None, close=lambda: None,
+            setsockopt=lambda *args: None,
+        )  # fmt: skip
+        monkeypatch.setattr(icmplib.ICMPv4Socket, "_create_socket", lambda self, kind: sock)
+        reading = NetworkDetector(3, None, 2.0).read(HOST)
+        return reading.verdict, reading.evidence, reading.answered
+
+    def poll(self, monkeypatch: pytest.MonkeyPatch) -> tuple[Verdict, str, bool]:
+        kernel = self
+
+        class Socket(socket.socket):
+            def connect(self, address: object) -> None:
+                kernel("connect")
+                super().connect(address)  # type: ignore[arg-type]
+
+            def send(self, datagram: bytes) -> int:  # type: ignore[override]
+                kernel("send")
+                return len(datagram)
+
+            def recv(self, size: int) -> bytes:  # type: ignore[override]
+                kernel("receive")
+                raise AssertionError("nobody answers here")
+
+        monkeypatch.setattr("hass_runtime.detect.services.socket.socket", Socket)
+        monkeypatch.setattr("hass_runtime.detect.services._readable", lambda sock, left: True)
+        reading = ServiceDetector(2468, b"k" * 32, 0.5, 1024).read(HOST)
+        return reading.verdict, reading.evidence, reading.answered
+
+
+@pytest.mark.parametrize("where", ["send", "receive"])
+@pytest.mark.parametrize("name", LOCAL + THERE)
+def test_a_ping_that_could_not_leave_is_no_silence(
+    monkeypatch: pytest.MonkeyPatch, where: str, name: str
+) -> None:
+    verdict, evidence, answered = Kernel(where, name).ping(monkeypatch)
+    assert verdict is (Verdict.UNKNOWN if name in LOCAL else Verdict.FAILED)
+    assert os.strerror(getattr(errno, name)) in evidence
+    assert not answered
+
+
+def test_one_ping_that_could_not_leave_is_enough_to_know_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Kernel("send", "ENOBUFS", times=1).ping(monkeypatch)[0] is Verdict.UNKNOWN
+    assert Kernel("send", "ENOBUFS", times=0).ping(monkeypatch)[0] is Verdict.FAILED
+
+
+@pytest.mark.parametrize("where", ["connect", "send", "receive"])
+@pytest.mark.parametrize("name", LOCAL + THERE)
+def test_a_poll_that_could_not_leave_is_no_silence(
+    monkeypatch: pytest.MonkeyPatch, where: str, name: str
+) -> None:
+    verdict, evidence, answered = Kernel(where, name).poll(monkeypatch)
+    assert verdict is (Verdict.UNKNOWN if name in LOCAL else Verdict.FAILED)
+    assert os.strerror(getattr(errno, name)) in evidence
+    assert not answered

@@ -15,7 +15,7 @@ from hass_runtime.decide.plan import FAILURE, RESTORE, decide
 from hass_runtime.domain import Bmc, Host, HostState, Layer, Move, MoveState, Outcome, Reading, StepStatus
 from hass_runtime.memory import Memory
 from hass_runtime.remedy.execute import Executor, unmoved
-from hass_runtime.remedy.resume import LOST, take_over
+from hass_runtime.remedy.resume import LOST
 from hass_runtime.remedy.runs import MoveChanged, RunEnded, TaskEnded, TaskStarted
 from hass_runtime.store import LeaseLost, Store
 
@@ -63,7 +63,9 @@ class FakeLauncher:
         )
         assert self.store.incident(spec.incident).phase == spec.playbook
         self.started.append((spec, sink))
-        return SimpleNamespace(beat=lambda: None, cancel=lambda reason: None, pid=1)
+        return SimpleNamespace(
+            beat=lambda valid_until: None, cancel=lambda reason: None, wait=lambda s: True, pid=1
+        )
 
 
 class Daemon:
@@ -95,9 +97,15 @@ class Daemon:
         )
         self.events = []
         self.executor = Executor(
-            settings, self.store, self.launcher, self.memory, self.events.append, lambda: self.now
+            settings,
+            self.store,
+            self.launcher,
+            self.memory,
+            self.events.append,
+            lambda: self.now,
+            lambda: time.monotonic() + 600.0,
         )
-        take_over(settings, self.store, self.writer, self.memory)
+        self.executor.take_over(self.writer)
 
     def see(self, seconds=1, **looks):
         for _ in range(seconds):

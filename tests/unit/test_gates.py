@@ -156,3 +156,17 @@ def test_compute1_is_not_compute10():
         shut(view_of(silent("compute1"), silent("compute10"), answering("compute11")), "compute1")
         is Gate.STORM
     )
+
+
+def test_the_gates_are_asked_in_the_order_of_the_design():
+    """Safety rule 4. The order matters: the first closed gate is the reason that a person reads."""
+    asked = [gate for gate, _ in gates.GATES]
+    assert asked == [gate for gate in Gate if gate in asked]
+    everything = view_of(silent("host1", bmc=False), silent("host2"), silent("host3"))
+    assert shut(everything) is Gate.ISOLATED
+    assert shut(replace(everything, disarmed="by ann")) is Gate.DISARMED
+    assert shut(replace(everything, gateway_answers=True)) is Gate.STORM
+
+
+def test_the_only_host_of_a_cloud_is_not_a_sign_of_isolation():
+    assert shut(view_of(silent("host1"))) is Gate.STORM

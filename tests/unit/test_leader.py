@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from hass_runtime.leader import Leadership
+from hass_runtime.leader import Leadership, holder_name, is_dead_predecessor
 from hass_runtime.store import Lease, LeaseLost, StoreError
 
 
@@ -18,6 +21,10 @@ class Row:
     def _answer(self):
         if self.away:
             raise StoreError("the database is away")
+
+    def lease_current(self):
+        self._answer()
+        return self.lease
 
     def lease_acquire(self, holder, ttl):
         self._answer()
@@ -124,3 +131,42 @@ def test_what_the_database_takes_away_is_dropped(row):
     row.lease = Lease("ctl2", 2, row.now + 15, 15.0)
     row.now = 6.0
     assert one.tick() is None
+
+
+def ended_process():
+    """The holder name of a process that was on this machine and is gone."""
+    code = "from hass_runtime.leader import holder_name; print(holder_name('ctl1'))"
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_the_lease_of_its_own_dead_predecessor_is_not_waited_for(row):
+    leadership(row, ended_process()).tick()
+    assert leadership(row, holder_name("ctl1")).tick().epoch == 1  # given back for it, then taken
+
+
+def test_a_predecessor_whose_run_survives_is_waited_for(row):
+    leadership(row, ended_process()).tick()
+    one = Leadership(row, holder_name("ctl1"), 15.0, clock=lambda: row.now, bury=lambda: False)
+    assert one.tick() is None
+    row.now = 15.1
+    assert one.tick().epoch == 2
+
+
+def test_names_in_two_configurations_do_not_make_one_holder(row):
+    """A living process of the same name, here or elsewhere, keeps its lease."""
+    mine = holder_name("ctl1")
+    name, boot, pid, started = mine.rsplit(" ", 3)
+    elsewhere = f"{name} 00000000-0000-0000-0000-000000000000 {pid} {started}"
+    assert not is_dead_predecessor(elsewhere, mine)
+    assert not is_dead_predecessor(mine, mine)
+    assert not is_dead_predecessor(f"ctl10 {boot} {pid} 1", mine)
+    assert is_dead_predecessor(f"{name} {boot} {pid} 1", mine), (
+        "the number was given to another process since"
+    )
+
+
+@pytest.mark.parametrize("holder", ["", "ctl1", "ctl1 x", "a b c d", "ctl1 boot pid start"])
+def test_a_strange_holder_is_left_alone(holder):
+    assert not is_dead_predecessor(holder, holder_name("ctl1"))

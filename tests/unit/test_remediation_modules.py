@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+
+from hass_runtime.remedy import ansible_support, restoration
+from hass_runtime.remedy.fencing import FenceError
+from hass_runtime.remedy.nova import ComputeService, Migration
 
 LIBRARY = Path(__file__).resolve().parents[2] / "playbooks" / "remediation" / "library"
 MODULES = sorted(LIBRARY.glob("hass_*.py"))
@@ -126,6 +133,18 @@ def test_no_bmc_means_no_fence(check, config):
     assert "no proof possible" in answer["msg"]
 
 
+@pytest.mark.parametrize("order", ["compute10, compute1", "compute1, compute10"])
+def test_host_names_are_compared_whole(order, tmp_path):
+    path = tmp_path / "hass.conf"
+    path.touch(mode=0o600)
+    path.write_text(CONFIG.replace("hosts = compute1, compute10", f"hosts = {order}"))
+    for name in ("compute1", "compute10"):
+        assert ansible_support.load(str(path), name)[1].name == name
+    for name in ("compute", "compute100", "ompute1"):
+        with pytest.raises(ansible_support.BadArgument, match=f"names no host {name};"):
+            ansible_support.load(str(path), name)
+
+
 def test_a_bad_time_is_said(config):
     answer, _ = run(LIBRARY / "hass_wait_moves.py", host="compute1", config=config, since="yesterday")
     assert "since: 'yesterday' is no ISO 8601 time" in answer["msg"]
@@ -144,3 +163,140 @@ def test_nothing_is_evacuated_without_a_fresh_proof_of_this_very_host(proof, con
     answer, _ = run(LIBRARY / "hass_evacuate.py", host="compute10", config=config, **given)
     assert answer["failed"]
     assert "compute10 is not proven off, nothing is evacuated" in answer["msg"]
+
+
+@pytest.mark.parametrize("name", ["hass_evacuate", "hass_host_instances"])
+def test_a_record_that_is_none_is_said(name, config):
+    given = {"was": {"u1": "paused"}, "proof": fresh("compute10")}
+    answer, _ = run(LIBRARY / f"{name}.py", name == "hass_evacuate", host="compute10", config=config, **(
+        given if name == "hass_evacuate" else {"was": given["was"]}
+    ))  # fmt: skip
+    assert answer["failed"]
+    assert "was: u1 is 'paused', expected active or stopped" in answer["msg"]
+
+
+def test_instances_that_are_none_are_said(config):
+    answer, _ = run(
+        LIBRARY / "hass_evacuate.py", True, host="compute10", config=config, instances=[{"name": "vm1"}]
+    )
+    assert "instances: not what hass_host_instances returns" in answer["msg"]
+
+
+# --- what a module itself insists on, whatever the order of tasks
+
+
+class Cloud:
+    """nova-compute of a host, and its evacuation records; whoever would change anything fails."""
+
+    def __init__(self, forced_down, records=()):
+        self.service = ComputeService("s1", "compute10", False, True, forced_down, "", "")
+        self.records = list(records)
+        self.lifted = False
+
+    def compute_service(self, host):
+        return self.service
+
+    def evacuate_microversion(self):
+        return "2.94"
+
+    def evacuations(self, source, since):
+        return self.records
+
+    def set_forced_down(self, service, forced_down):
+        self.lifted = not forced_down
+
+    def servers_on(self, host):
+        raise AssertionError("it went on to evacuate")
+
+
+def fresh(host):
+    now = time.time()
+    reads = [{"at": now - 2, "value": "off"}] * 2
+    return {"host": host, "sent_off_at": now - 3, "silent_at": now - 1, "reads": reads}
+
+
+def module_with(name, cloud, monkeypatch, **params):
+    """A module's own code, with another cloud, and what Ansible would hand to it."""
+    spec = importlib.util.spec_from_file_location(name, LIBRARY / f"{name}.py")
+    code = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(code)
+    monkeypatch.setattr(code.cloud, "connect", lambda settings: cloud)
+    return code, SimpleNamespace(params=params, check_mode=False)
+
+
+def test_nothing_is_evacuated_while_nova_takes_the_host_for_alive(config, monkeypatch):
+    params = {
+        "host": "compute10", "config": config, "proof": fresh("compute10"), "since": None, "incident": 0,
+        "progress_file": None, "instances": [], "read_at": None, "was": {},
+    }  # fmt: skip
+    code, module = module_with("hass_evacuate", Cloud(False), monkeypatch, **params)
+    with pytest.raises(
+        FenceError, match="nova-compute of compute10 is not forced down, nothing is evacuated"
+    ):
+        code.run(module)
+    code, module = module_with("hass_evacuate", Cloud(True), monkeypatch, **params)
+    with pytest.raises(AssertionError, match="went on to evacuate"):
+        code.run(module)
+
+
+def test_force_down_stays_while_something_is_on_its_way(config, monkeypatch):
+    text = Path(config).read_text() + "[recovery]\nrestore_timeout = 1\npoll_interval = 0.1\n"
+    Path(config).write_text(text)
+    cloud = Cloud(True, [Migration(1, "u1", "pre-migrating", "compute10", "compute1", time.time())])
+    params = {
+        "host": "compute10", "config": config, "forced_down": False, "enabled": None, "since": None,
+        "incident": 0,
+    }  # fmt: skip
+    code, module = module_with("hass_compute_service", cloud, monkeypatch, **params)
+    with pytest.raises(restoration.RestoreError, match="1 evacuations from compute10 are unfinished: u1"):
+        code.run(module)
+    assert not cloud.lifted
+
+
+# --- the order of the playbooks
+
+
+def steps(playbook):
+    """The modules of a playbook that act on the cloud or the host, in order, each with its arguments."""
+    (play,) = yaml.safe_load((LIBRARY.parent / f"{playbook}.yml").read_text())
+    found = []
+
+    def walk(tasks):
+        for task in tasks:
+            walk(task.get("block", []))
+            for name in (key for key in task if key.startswith("hass_")):
+                # A task that may be skipped, may fail or runs after a failure is no safeguard.
+                assert not {"when", "ignore_errors", "failed_when", "check_mode", "rescue"} & set(task), task
+                found.append((name, task[name]))
+            assert not any(key.startswith("hass_") for late in task.get("always", []) for key in late)
+            assert "rescue" not in task
+
+    walk(play["tasks"])
+    return found
+
+
+def test_the_order_of_a_failure():
+    found = steps("host_failure")
+    assert [name for name, _ in found] == [
+        "hass_host_instances", "hass_fence", "hass_compute_service", "hass_evacuate", "hass_verify_instances",
+    ]  # fmt: skip
+    arguments = dict(found)
+    assert arguments["hass_compute_service"]["forced_down"] is True
+    assert arguments["hass_evacuate"]["proof"] == "{{ fence.proof | default(omit) }}"
+    assert arguments["hass_evacuate"]["instances"] == "{{ found.instances }}"
+    assert arguments["hass_evacuate"]["read_at"] == "{{ found.read_at }}"
+    assert {arguments[name]["was"] for name in ("hass_host_instances", "hass_evacuate")} == {"{{ was }}"}
+
+
+def test_the_order_of_a_restoration():
+    found = steps("host_restore")
+    assert [name for name, _ in found] == [
+        "hass_wait_moves", "hass_power", "hass_wait_host", "hass_compute_service",
+    ]  # fmt: skip
+    assert dict(found)["hass_power"]["state"] == "on"
+    assert dict(found)["hass_compute_service"]["forced_down"] is False
+
+
+@pytest.mark.parametrize("playbook", ["host_failure", "host_restore"])
+def test_every_step_is_about_the_one_host_of_the_one_configuration(playbook):
+    assert {(args["host"], args["config"]) for _, args in steps(playbook)} == {("{{ host }}", "{{ config }}")}

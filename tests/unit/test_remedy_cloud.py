@@ -11,12 +11,14 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 from keystoneauth1 import exceptions as ksa
 from keystoneauth1 import session, token_endpoint
 from openstack.connection import Connection
 
 from hass_runtime.remedy.cloud import READ_MICROVERSION, Cloud, CloudError, connect, version_tuple
-from hass_runtime.remedy.nova import parse_time
+from hass_runtime.remedy.nova import MAX_PRIORITY, parse_priority, parse_time
 
 NOVA = "http://nova.test/v2.1"
 
@@ -169,11 +171,28 @@ def test_evacuations_before_the_failure_are_left_out():
 
 
 @pytest.mark.parametrize(
-    ("value", "priority"), [("5", 5), ("-1", -1), ("high", 0), ("", 0), ("1.5", 0)]
+    ("value", "priority"),
+    [
+        ("5", 5), ("-1", -1), ("+3", 3), (" 7 ", 7), ("007", 7), ("-0", 0), (7, 7),
+        ("high", 0), ("", 0), ("1.5", 0), ("1_000", 0), ("0x10", 0), ("--1", 0), (None, 0), ("5\n", 0),
+        ("\u0665", 0), ("\uff15", 0), ("\u00b2", 0),  # digits, but not ASCII ones
+        ("1000000", 1_000_000), ("1000001", 1_000_000), ("-9999999", -1_000_000),
+        ("9" * 5000, 1_000_000), ("-" + "9" * 5000, -1_000_000), ("0" * 5000 + "5", 5),
+    ],
 )  # fmt: skip
 def test_priority_is_an_integer_or_nothing(value, priority):
     wire = Wire(Reply({"server": server(metadata={"hass:priority": value})}))
     assert cloud(wire).server("u1").priority == priority
+
+
+@given(st.text() | st.from_regex(r"[+-]?\d{0,30}", fullmatch=True))
+def test_no_tenant_gets_beyond_the_bounds_of_priority(text):
+    assert -MAX_PRIORITY <= parse_priority(text) <= MAX_PRIORITY
+
+
+@given(st.integers())
+def test_priorities_keep_their_order_within_the_bounds(number):
+    assert parse_priority(str(number)) == max(-MAX_PRIORITY, min(MAX_PRIORITY, number))
 
 
 def test_a_server_that_does_not_exist_is_none():
@@ -299,6 +318,21 @@ def test_actions_are_oldest_first():
     ]
     found = cloud(Wire(Reply({"instanceActions": rows}))).actions("u1")
     assert [(action.name, action.failed) for action in found] == [("create", False), ("stop", True)]
+
+
+@pytest.mark.parametrize(
+    ("who", "internal"),
+    [
+        ({"user_id": "alice", "project_id": "p"}, False),
+        ({"user_id": None, "project_id": "p"}, False),
+        ({"user_id": None, "project_id": None}, True),
+        ({}, True),
+    ],
+)
+def test_what_nova_did_by_itself_is_told_from_what_a_person_did(who, internal):
+    row = {"action": "stop", "start_time": "2026-01-02T00:00:00.000000", "message": None, **who}
+    (found,) = cloud(Wire(Reply({"instanceActions": [row]}))).actions("u1")
+    assert found.internal is internal
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from hass_runtime.remedy.evacuation import (
     Clock,
     Evacuator,
     ProgressFile,
-    on_host,
     since_of,
-    verify,
 )
+from hass_runtime.remedy.fencing import Look
+from hass_runtime.remedy.inventory import Seen, on_host, seen_of, verify
 from hass_runtime.remedy.moves import Policy
-from hass_runtime.remedy.nova import CloudError, InstanceAction, Migration, Server
+from hass_runtime.remedy.nova import CloudError, ComputeService, InstanceAction, Migration, Server
 from hass_runtime.remedy.wire import move_from_dict
 
 SOURCE, TARGET = "compute1", "compute10"
@@ -59,6 +59,7 @@ class Nova:
         self.calls: list[tuple[str, str]] = []
         self.failures: dict[str, list[CloudError]] = {}
         self.spoil: dict[str, int] = {}
+        self.services_up = True
 
     def _may_fail(self, call):
         if self.failures.get(call):
@@ -103,6 +104,9 @@ class Nova:
             self._may_fail("actions")
             return list(self.done.get(server_id, []))
 
+    def compute_service(self, host):
+        return ComputeService("s1", host, self.services_up, True, False, "", "")
+
     def evacuate(self, server_id):
         with self.lock:
             self.calls.append(("evacuate", server_id))
@@ -137,11 +141,22 @@ def vm(number, host=SOURCE, vm_state="active", task="", priority=0):
 
 def evacuate(nova, time=None, **changes):
     seen = []
-    values = {"since": 0.0, "incident": 7, "policy": POLICY, "workers": 4, "poll_interval": 0.1}
+    values = {
+        "since": 0.0,
+        "still_off": lambda: Look(True),
+        "incident": 7,
+        "policy": POLICY,
+        "workers": 4,
+        "poll_interval": 0.1,
+    }
     evacuator = Evacuator(
         nova, SOURCE, **{**values, **changes}, progress=seen.append, clock=(time or Time()).clock()
     )
     return evacuator.run(), seen
+
+
+def never():
+    raise AssertionError("nothing is to be evacuated")
 
 
 def states(outcome):
@@ -341,15 +356,183 @@ def test_an_empty_host_is_no_work():
 
 def test_foresee_calls_nothing():
     nova = Nova(vm(1), vm(2, vm_state="paused"), vm(3, task="rebuilding"))
-    evacuator = Evacuator(nova, SOURCE, since=0.0, policy=POLICY, clock=Time().clock())
+    evacuator = Evacuator(nova, SOURCE, since=0.0, still_off=never, policy=POLICY, clock=Time().clock())
     assert [words.split()[0] for _, words in evacuator.foresee()] == ["evacuate", "refuse", "wait"]
     assert nova.calls == []
 
 
 def test_on_host_compares_names_whole():
     nova = Nova(vm(1), vm(2, host="compute10"), vm(3, priority=2))
-    assert [move.name for move in on_host(nova, "compute1", 7)] == ["vm3", "vm1"]
-    assert {move.state for move in on_host(nova, "compute1", 7)} == {MoveState.PENDING}
+    assert [move.name for move in on_host(nova, "compute1", 7, 0.0)] == ["vm3", "vm1"]
+    assert {move.state for move in on_host(nova, "compute1", 7, 0.0)} == {MoveState.PENDING}
+
+
+# --- the host comes back in the middle (safety rule 1)
+
+
+CAME_BACK = Look(False, "compute1 came back during its evacuation: its BMC says on", final=True)
+
+
+def test_once_the_host_came_back_no_evacuation_is_begun():
+    nova = Nova(*(vm(number) for number in range(6)), takes=5)
+    looks = [Look(True), Look(True)]
+    outcome, seen = evacuate(nova, workers=1, still_off=lambda: looks.pop(0) if looks else CAME_BACK)
+    assert [call[0] for call in nova.calls] == ["evacuate", "evacuate"]
+    # What Nova had accepted is followed to its end, the rest says why and is left to the next run.
+    assert [move.state for move in outcome.moves] == [MoveState.SUCCEEDED] * 2 + [MoveState.FAILED] * 4
+    assert {move.reason for move in outcome.moves[2:]} == {CAME_BACK.words}
+    assert not outcome.ok
+    assert outcome.words(SOURCE).startswith(f"{CAME_BACK.words}; no further evacuation was begun; 2 of 6")
+    assert outcome.words(SOURCE).count(CAME_BACK.words) == 1
+    assert {move.reason for move in seen if move.state is MoveState.FAILED} == {CAME_BACK.words}
+    assert {server.host for server in nova.all.values()} == {SOURCE, TARGET}
+    again, _ = evacuate(nova)
+    assert again.ok
+    assert len(again.moves) == 6
+    assert again.calls == 4
+
+
+def test_a_second_try_of_the_same_instance_asks_again():
+    nova = Nova(vm(1))
+    nova.spoil = {"u1": 9}
+    looks = [Look(True)]
+    outcome, _ = evacuate(nova, still_off=lambda: looks.pop(0) if looks else CAME_BACK)
+    assert nova.calls == [("evacuate", "u1")]
+    assert outcome.moves[0].reason == CAME_BACK.words
+
+
+def test_while_nobody_can_see_it_off_it_is_waited_for():
+    blind = Look(False, "compute1 cannot be seen off any more during its evacuation: no answer")
+    nova, looks = Nova(vm(1)), [blind] * 20
+    outcome, _ = evacuate(nova, still_off=lambda: looks.pop(0) if looks else Look(True))
+    assert looks == []
+    assert outcome.ok
+    outcome, _ = evacuate(nova := Nova(vm(1)), still_off=lambda: blind)
+    assert nova.calls == []
+    assert outcome.moves[0].reason == blind.words
+
+
+def test_what_has_arrived_is_started_though_the_host_came_back():
+    nova = Nova(vm(1), arrives="stopped", takes=1)
+    nova.begin("u1")
+    nova.server("u1")
+    outcome, _ = evacuate(nova, arrives_stopped=True, still_off=never)
+    assert nova.calls == [("start", "u1")]
+    assert outcome.ok
+
+
+# --- what it was is what was recorded (safety rule 12)
+
+
+def stopped_by_nova(nova, server_id, at):
+    """The host came back: its nova-compute found the guest off."""
+    nova.all[server_id] = replace(nova.all[server_id], vm_state="stopped")
+    nova.done[server_id].append(InstanceAction("stop", at, False, internal=True))
+
+
+def test_what_the_returning_nova_compute_notes_is_not_what_it_was():
+    nova = Nova(vm(1), vm(2, vm_state="stopped"))
+    seen = seen_of(on_host(nova, SOURCE, 7, 0.0), 50.0, {}, 50.0)
+    stopped_by_nova(nova, "u1", 60.0)
+    outcome, _ = evacuate(nova, seen=seen)
+    assert [(move.name, move.was) for move in outcome.moves] == [("vm1", "active"), ("vm2", "stopped")]
+    assert (nova.all["u1"].vm_state, nova.all["u2"].vm_state) == ("active", "stopped")
+    assert outcome.ok
+
+
+def test_it_may_come_back_between_the_list_and_the_first_look():
+    nova = Nova(vm(1))
+    real = nova.servers_on
+
+    def servers_on(host):
+        found = real(host)
+        stopped_by_nova(nova, "u1", 60.0)
+        return found
+
+    nova.servers_on = servers_on
+    outcome, _ = evacuate(nova)
+    assert (outcome.moves[0].was, nova.all["u1"].vm_state) == ("active", "active")
+
+
+def test_what_an_earlier_run_recorded_counts_more_than_what_this_one_found():
+    nova = Nova(vm(1), vm(2))
+    stopped_by_nova(nova, "u1", 60.0)
+    was = {"u1": "active", "u9": "stopped"}
+    found = on_host(nova, SOURCE, 7, 0.0, was)
+    assert {move.instance: move.was for move in found} == {"u1": "active", "u2": "active"}
+    seen = seen_of(on_host(nova, SOURCE, 7, 0.0), 70.0, was, 50.0)
+    assert (seen["u1"], seen["u2"]) == (Seen("active", 50.0), Seen("active", 70.0))
+    outcome, _ = evacuate(nova, seen=seen)
+    assert {move.was for move in outcome.moves} == {"active"}
+    assert nova.all["u1"].vm_state == "active"
+
+
+def test_what_is_shown_never_contradicts_the_record():
+    # What is shown is journaled, and is the record of the next run if this one is killed.
+    nova = Nova(vm(1), vm(2), takes=1)
+    for instance in ("u1", "u2"):
+        stopped_by_nova(nova, instance, 60.0)
+    nova.begin("u2")
+    nova.server("u2")
+    real, count = nova.server, [0]
+
+    def away_at_first(server_id):
+        count[0] += 1
+        if 1 < count[0] < 6:  # the first look is the list's
+            raise CloudError("Nova is away")
+        return real(server_id)
+
+    nova.server = away_at_first
+    record = {"u1": Seen("active", 50.0), "u2": Seen("active", 50.0)}
+    outcome, seen = evacuate(nova, seen=record)
+    assert outcome.ok
+    assert {move.name for move in seen} == {"vm1", "vm2"}
+    assert {move.was for move in seen} == {"active"}
+    assert not any(move.state is MoveState.PENDING and move.name == "vm2" for move in seen)
+
+
+def test_a_record_tells_what_an_instance_was_that_an_earlier_run_moved():
+    nova = Nova(vm(1), takes=1)
+    stopped_by_nova(nova, "u1", 1.0)
+    nova.begin("u1")
+    nova.server("u1")
+    assert nova.all["u1"].vm_state == "stopped"
+    outcome, _ = evacuate(nova, seen={"u1": Seen("active", 0.5)})
+    assert (outcome.moves[0].was, nova.all["u1"].vm_state) == ("active", "active")
+
+
+def test_a_persons_own_stop_after_the_record_wins():
+    nova = Nova(vm(1), vm(2))
+    for instance, at in (("u1", 210.0), ("u2", 40.0)):
+        nova.all[instance] = replace(nova.all[instance], vm_state="stopped")
+        nova.done[instance].append(InstanceAction("stop", at, False))
+    outcome, _ = evacuate(nova, seen={"u1": Seen("active", 200.0), "u2": Seen("active", 200.0)})
+    assert [move.was for move in outcome.moves] == ["stopped", "active"]
+    assert nova.all["u1"].vm_state == "stopped"
+
+
+def test_what_is_under_way_says_nothing_about_what_it_was():
+    nova = Nova(vm(1), vm(2, vm_state="error"), takes=99)
+    nova.begin("u1")
+    found = on_host(nova, SOURCE, 7, 0.0)
+    assert [move.was for move in found] == ["", "error"]
+    assert seen_of(found, 1.0, {}, 1.0) == {}
+
+
+# --- the target dies, too
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_a_target_that_died_meanwhile_is_named_with_what_helps(up):
+    nova = Nova(vm(1), takes=10**9)
+    nova.services_up = up
+    nova.begin("u1")
+    nova.records[0] = replace(nova.records[0], target="compute3")
+    outcome, _ = evacuate(nova)
+    reason = outcome.moves[0].reason
+    assert "not done after" in reason
+    assert ("its target compute3 went down meanwhile" in reason) is not up
+    assert ("openstack server set --state error u1" in reason) is not up
 
 
 # --- the independent look afterwards
@@ -381,7 +564,13 @@ def test_progress_is_one_line_a_change(tmp_path):
     path = tmp_path / "progress.jsonl"
     nova = Nova(vm(1), vm(2))
     evacuator = Evacuator(
-        nova, SOURCE, since=0.0, policy=POLICY, progress=ProgressFile(str(path)), clock=Time().clock()
+        nova,
+        SOURCE,
+        since=0.0,
+        still_off=lambda: Look(True),
+        policy=POLICY,
+        progress=ProgressFile(str(path)),
+        clock=Time().clock(),
     )
     outcome = evacuator.run()
     moves = [move_from_dict(json.loads(line)) for line in path.read_text().splitlines()]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +12,9 @@ from hypothesis import strategies as st
 from hass_runtime.bmc import BmcError
 from hass_runtime.domain import Layer, Reading, Verdict
 from hass_runtime.remedy import fencing
-from hass_runtime.remedy.fencing import FenceError, check_proof, fence
-from hass_runtime.remedy.silence import sign_of_life
+from hass_runtime.remedy.fencing import FenceError, OffWatch, check_proof, fence
+from hass_runtime.remedy.silence import ears_of, sign_of_life
+from hass_runtime.settings import load_controller
 
 
 class Bench:
@@ -21,6 +25,7 @@ class Bench:
         self.refuses = list(refuses)
         self.now = 1000.0
         self.offs = []
+        self.accepted = []
         self.reads = []
         self._answers = answers or (lambda bench: None)
 
@@ -37,6 +42,7 @@ class Bench:
             complaint = self.refuses.pop(0)
             if complaint:
                 raise BmcError(complaint)
+        self.accepted.append(self.now)
 
     def answers(self):
         return self._answers(self)
@@ -77,11 +83,27 @@ def test_a_host_that_is_off_already_is_told_all_the_same():
     assert len(bench.reads) == 3
 
 
-def test_the_complaint_of_a_bmc_that_is_off_already_is_tolerated():
-    bench = Bench(["off"], refuses=["not in present state"] * 99)
+def test_a_bmc_that_refuses_the_off_command_proves_nothing_by_saying_off():
+    # Somebody power-cycles the host: off for a while, whatever we were refused.
+    bench = Bench(["off"], refuses=["insufficient privilege level"] * 99)
+    with pytest.raises(FenceError, match=r"in doubt.*insufficient privilege level"):
+        bench.fence(deadline=10.0)
+    assert len(bench.offs) > 2, "it is tried again"
+
+
+def test_only_readings_after_the_accepted_command_count():
+    bench = Bench(["off"], refuses=["busy", "busy"])
     proof = bench.fence()
-    assert proof.off_complaint == "not in present state"
-    assert len(bench.offs) >= 2  # tried anew before each reading that counts
+    assert len(bench.offs) == 3
+    assert proof.sent_off_at == bench.offs[-1]
+    assert all(read.at >= bench.offs[-1] for read in proof.reads)
+    assert proof.off_complaint == "busy"
+
+
+def test_a_command_that_was_lost_and_then_refused_was_not_accepted():
+    bench = Bench(["on"] * 13 + ["off"], refuses=["", *["busy"] * 99])
+    with pytest.raises(FenceError, match="busy"):
+        bench.fence(deadline=40.0)
 
 
 def test_no_bmc_means_no_proof():
@@ -154,7 +176,7 @@ def test_every_proof_proves(says, refuses, answering, reads):
         proof = bench.fence(reads=reads, deadline=40.0)
     except FenceError:
         return
-    assert bench.offs
+    assert proof.sent_off_at in bench.accepted
     assert proof.sent_off_at <= proof.reads[0].at
     assert len(proof.reads) >= reads
     assert {read.value for read in proof.reads} == {"off"}
@@ -186,6 +208,12 @@ def test_a_good_proof_is_accepted():
         ),
         ({"silent_at": 99.0}, "silent"),
         ({"sent_off_at": 10.0}, "old"),
+        ({"sent_off_at": float("nan")}, "time of it is none"),
+        ({"silent_at": 116.0}, "6 s in the future"),
+        (
+            {"sent_off_at": 9e9, "reads": [{"at": 9e9, "value": "off"}] * 2, "silent_at": 9e9},
+            "in the future",
+        ),
         ({"reads": None}, "incomplete"),
         ({"reads": [{"value": "off"}, {"value": "off"}]}, "incomplete"),
     ],
@@ -216,3 +244,125 @@ def reading(layer, verdict, answered=False):
 )
 def test_silence_is_every_layer_asked_and_none_answering(readings, silent):
     assert (sign_of_life([reading(*one) for one in readings]) is None) is silent
+
+
+# --- looking again, before each instance that is moved
+
+
+class Still:
+    """A host that was fenced: what its BMC says and what it answers, look by look."""
+
+    def __init__(self, says, signs=(None,), **changes):
+        self.says, self.signs = list(says), list(signs)
+        self.now = 0.0
+        self.looks = 0
+        self.watch = OffWatch(
+            "compute2",
+            self,
+            self.listen,
+            **{"every": 1.0, "patience": 30.0, "clock": lambda: self.now, **changes},
+        )
+
+    def listen(self):
+        self.looks += 1
+        sign = self.signs.pop(0) if len(self.signs) > 1 else self.signs[0]
+        if isinstance(sign, Exception):
+            raise sign
+        return sign
+
+    def power(self):
+        value = self.says.pop(0) if len(self.says) > 1 else self.says[0]
+        if value not in ("on", "off"):
+            raise BmcError(value)
+        return value
+
+    def power_off(self):
+        raise AssertionError("a look changes nothing")
+
+    def after(self, seconds):
+        self.now += seconds
+        return self.watch()
+
+
+def test_one_look_serves_all_who_ask_at_once():
+    still = Still(["off"])
+    ready, slow = threading.Barrier(100), threading.Event()
+    real = still.listen
+
+    def listen():
+        slow.wait(0.2)
+        return real()
+
+    still.watch = OffWatch("compute2", still, listen, clock=lambda: still.now)
+
+    def ask(_):
+        ready.wait(30)
+        return still.watch()
+
+    with ThreadPoolExecutor(100) as pool:
+        assert all(look.off for look in pool.map(ask, range(100)))
+    assert still.looks == 1
+
+
+def test_a_look_is_soon_too_old():
+    still = Still(["off"])
+    assert [still.after(seconds).off for seconds in (0.0, 0.9, 0.2, 0.2)] == [True] * 4
+    assert still.looks == 2
+
+
+def test_a_host_that_was_seen_on_needs_a_new_fence():
+    still = Still(["off", "on", "off"])
+    assert still.after(0.0).off
+    for _ in range(3):
+        look = still.after(5.0)
+        assert (look.off, look.final) == (False, True)
+        assert look.words == "compute2 came back during its evacuation: its BMC says on"
+
+
+def test_a_host_that_answers_came_back_whatever_its_bmc_says():
+    look = Still(["off"], ["network: 192.0.2.32 answers in 0.3 ms"]).watch()
+    assert (look.off, look.final) == (False, True)
+    assert "came back during its evacuation: it answers (network" in look.words
+
+
+@pytest.mark.parametrize(
+    ("says", "sign", "words"),
+    [
+        ("no answer in 5 s", None, "its BMC says no answer in 5 s"),
+        ("off", "cannot tell on layer network: ping is not installed", "ping is not installed"),
+        ("off", OSError("no route"), "cannot listen: no route"),
+    ],
+)
+def test_who_cannot_look_has_not_seen_it_off(says, sign, words):
+    still = Still([says], [sign])
+    look = still.watch()
+    assert (look.off, look.final) == (False, False)
+    assert "cannot be seen off any more during its evacuation" in look.words
+    assert words in look.words
+    assert not still.after(29.0).final
+    assert still.after(2.0).final
+
+
+def test_a_bmc_that_answers_again_in_time_goes_on():
+    still = Still(["no answer", "off", "no answer"])
+    assert [still.after(seconds).off for seconds in (0.0, 20.0, 20.0)] == [False, True, False]
+    assert not still.after(20.0).final, "counted from the last time it was seen"
+
+
+def test_no_bmc_was_never_seen_off():
+    look = OffWatch("compute2", None, lambda: None)()
+    assert (look.off, look.final) == (False, True)
+
+
+# --- who is listened for
+
+
+@pytest.mark.parametrize(("key", "layers"), [("", [Layer.NETWORK]), ("k", [Layer.NETWORK, Layer.SERVICE])])
+def test_the_agent_is_listened_for_where_there_is_one(key, layers, tmp_path):
+    path = tmp_path / "hass.conf"
+    path.touch(mode=0o600)
+    path.write_text(
+        "[openstack]\nopenstack_auth_url = http://127.0.0.1:1/v3\nopenstack_admin_password = x\n"
+        "[cluster]\nhosts = compute1\n" + (f"[detection]\npolling_key = {key * 32}\n" if key else "")
+    )
+    assert [ear.layer for ear in ears_of(load_controller(str(path), {}))] == layers

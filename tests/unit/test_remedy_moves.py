@@ -23,6 +23,7 @@ from hass_runtime.remedy.moves import (
     rebuilding,
     vm_state_tells,
     was_before,
+    wished_since,
 )
 from hass_runtime.remedy.nova import CloudError, InstanceAction, Migration, Server
 
@@ -203,6 +204,15 @@ def test_the_deadline_says_where_it_stands():
     assert "pre-migrating" in action.reason
 
 
+def test_a_target_that_died_is_told_with_what_helps_only_while_it_is_under_way():
+    known = after_call()
+    view = View(server(task="rebuilding"), record("pre-migrating", target="compute3"), target_down=True)
+    action, _ = step(view, known, 100.0)
+    assert "its target compute3 went down meanwhile" in action.reason
+    assert "--state error u1" in action.reason
+    assert "went down" not in step(replace(view, target_down=False), known, 100.0)[0].reason
+
+
 def test_nothing_is_begun_after_the_deadline():
     assert do(View(server()), track(), 100.0) is Do.FAIL
 
@@ -280,6 +290,28 @@ def test_what_it_was_from_its_actions(names, was):
 
 def test_a_stop_that_failed_stopped_nothing():
     assert was_before(actions("create", "stop", "evacuate", failed=(1,))) == "active"
+
+
+@pytest.mark.parametrize(
+    ("names", "at", "wish"),
+    [
+        (("create", "stop"), 1.0, "stopped"),
+        (("create", "stop"), 1.5, ""),
+        (("create", "stop", "start"), 1.0, "active"),
+        (("create", "stop", "lock"), 0.0, "stopped"),
+        (("create", "stop", "evacuate", "start"), 1.0, "stopped"),  # what came after is another question
+        (("create", "evacuate", "stop"), 1.0, ""),
+        ((), 0.0, ""),
+    ],
+)
+def test_what_a_person_wished_since(names, at, wish):
+    assert wished_since(actions(*names), at) == wish
+
+
+def test_what_nova_noted_by_itself_or_did_not_do_is_nobodys_wish():
+    seen = actions("create", "start", "stop")
+    assert wished_since((*seen[:2], replace(seen[2], internal=True)), 1.0) == "active"
+    assert wished_since(actions("create", "start", "stop", failed=(2,)), 1.0) == "active"
 
 
 def test_what_came_after_the_newest_evacuation():

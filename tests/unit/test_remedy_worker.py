@@ -15,19 +15,24 @@ from pathlib import Path
 import pytest
 
 from hass_runtime.domain import MoveState, StepStatus
-from hass_runtime.remedy import processes
+from hass_runtime.remedy import processes, rundir, wire
+from hass_runtime.remedy import runs as runs_module
+from hass_runtime.remedy.guard import Breath, Stop
+from hass_runtime.remedy.rundir import IDENTITY, LOCK
 from hass_runtime.remedy.runs import (
-    IDENTITY,
+    CANCEL_TAKES,
     Launcher,
     MoveChanged,
     RunEnded,
     RunHandle,
+    RunsError,
     RunSpec,
     TaskEnded,
     TaskStarted,
     terminate_leftovers,
 )
 
+LEASE = 6.0
 LONG = 120.0  # far longer than any of this takes; only so that a broken run ends at all
 
 
@@ -104,6 +109,42 @@ SLEEP = """\
     - name: Sleep long
       ansible.builtin.command: sleep 300
 """
+
+
+ACTS = """\
+    - name: Act and listen to nobody
+      ansible.builtin.command:
+        argv: ["{{ ansible_playbook_python }}", -c, "{{ code }}", "{{ out }}"]
+      vars:
+        code: |
+          import signal, sys, time
+          for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+              signal.signal(number, signal.SIG_IGN)
+          while True:
+              with open(sys.argv[1], "a") as file:
+                  file.write(f"{time.monotonic()!r}\\n")
+              time.sleep(0.02)
+"""
+
+
+class Acting:
+    """A run whose module writes down each moment (time.monotonic()) at which it still acts."""
+
+    def __init__(self, runs, **changes):
+        self.out = runs.tmp / "acts"
+        self.handle, self.sink, self.spec = runs.start(ACTS, extravars={"out": str(self.out)}, **changes)
+
+    def until_it_acts(self, beat=lambda: None):
+        end = time.monotonic() + LONG
+        while not self.out.exists() or not self.out.read_text():
+            assert time.monotonic() < end, self.sink.events
+            beat()
+            time.sleep(0.05)
+
+    def last_act(self) -> float:
+        """Asked again a little later, so that a module that still lives is found out."""
+        time.sleep(0.5)
+        return float(self.out.read_text().splitlines()[-1])
 
 
 @pytest.fixture
@@ -206,6 +247,7 @@ def test_moves_are_told_while_the_task_runs(runs):
     handle.cancel("enough")
     assert handle.wait(LONG)
     assert spec.run_dir.stat().st_mode & 0o777 == 0o700
+    assert (spec.run_dir / "artifacts").stat().st_mode & 0o777 == 0o700
 
 
 def test_cancel_ends_every_process(runs):
@@ -249,6 +291,177 @@ def test_no_beat_ends_the_run_and_beats_keep_it(runs):
     assert handle.wait(LONG)
     assert sink.ended.status == "cancelled"
     assert "no sign of life" in sink.ended.reason
+    assert processes.of_run(spec.run_id) == []
+
+
+def test_nothing_acts_any_more_when_a_lease_without_a_beat_is_over(runs):
+    over = time.monotonic() + 15.0
+    run = Acting(runs, breath=LONG, valid_until=over)
+    assert run.handle.wait(LONG)
+    assert run.last_act() < over
+    assert processes.look(run.handle.pid) is None
+    assert (run.sink.ended.status, processes.of_run(run.spec.run_id)) == ("cancelled", [])
+    assert "no sign of life" in run.sink.ended.reason
+
+
+@pytest.mark.parametrize("how", ["valid_for", "valid_until"])
+def test_the_last_beat_says_until_when_the_run_may_act(runs, how):
+    run = Acting(runs, breath=LEASE)
+    over = 0.0
+
+    def beat():
+        nonlocal over
+        if how == "valid_for":
+            run.handle.beat(LEASE)
+            over = time.monotonic() + LEASE
+        else:
+            over = time.monotonic() + LEASE
+            run.handle.beat(valid_until=over)
+
+    run.until_it_acts(beat)
+    run.handle.beat(1.0)  # reaches less far: takes nothing back
+    assert run.handle.wait(LONG)
+    assert over - LEASE / 2 < run.last_act() < over
+    assert processes.look(run.handle.pid) is None
+    assert processes.of_run(run.spec.run_id) == []
+    assert run.sink.ended.status == "cancelled"
+
+
+def test_a_beat_that_was_held_up_prolongs_nothing():
+    def after(*lines):
+        breath = Breath(Stop(), 100.0, 8.0, lines)
+        breath.listen()
+        return breath.valid_until
+
+    assert after(f"{wire.beat(90.0)}\n") == 100.0
+    assert after(f"{wire.beat(120.5)}\n", f"{wire.beat(110.0)}\n") == 120.5
+    assert after("beat\n", "beat soon\n", "beat nan\n", "beat inf\n", "\n", "what\n") == 100.0
+
+
+@pytest.mark.parametrize("breath", [0.5, 1.0, 2.0, 6.0, 15.0, 60.0, 600.0])
+def test_the_order_of_the_end(breath):
+    lapse = wire.Lapse.of(1000.0, breath)
+    assert lapse.end < lapse.kill < lapse.leave < lapse.over < 1000.0
+    # A renewal after a third of the lease, and even one after two thirds, comes in time.
+    assert lapse.end > 1000.0 - breath / 3
+    assert lapse.grace(lapse.end) <= wire.GRACE
+    assert lapse.end + lapse.grace(lapse.end) <= lapse.kill + 1e-6
+    assert lapse.grace(lapse.kill + 0.1) == 0.0
+    assert lapse.grace(0.0) == wire.GRACE
+
+
+def test_a_stopped_worker_is_ended_with_the_lease(runs):
+    run = Acting(runs, breath=LEASE)
+    run.until_it_acts(lambda: run.handle.beat(LEASE))
+    os.kill(run.handle.pid, signal.SIGSTOP)
+    over = time.monotonic() + LEASE
+    assert run.handle.wait(LONG)
+    assert run.last_act() < over
+    assert run.sink.ended.status == "cancelled"
+    assert "lease" in run.sink.ended.reason
+    assert processes.look(run.handle.pid) is None
+    assert processes.of_run(run.spec.run_id) == []
+
+
+def test_a_stopped_worker_is_ended_after_the_deadline(runs, monkeypatch):
+    began = time.monotonic()
+    run = Acting(runs, deadline=LONG)
+    run.until_it_acts(lambda: run.handle.beat(10 * LONG))
+    os.kill(run.handle.pid, signal.SIGSTOP)
+    assert run.handle.overdue(began + LONG + runs_module.HANGS_AFTER) is None
+    status, _ = run.handle.overdue(time.monotonic() + LONG + runs_module.HANGS_AFTER)
+    assert status == "timeout"
+    later = run.handle.overdue
+    monkeypatch.setattr(run.handle, "overdue", lambda now: later(now + LONG + runs_module.HANGS_AFTER))
+    assert run.handle.wait(LONG)
+    assert run.sink.ended.status == "timeout"
+    assert "120 s" in run.sink.ended.reason
+    assert processes.of_run(run.spec.run_id) == []
+    last = run.last_act()
+    assert run.last_act() == last
+
+
+def test_a_stopped_worker_is_ended_by_cancel(runs, monkeypatch):
+    monkeypatch.setattr(runs_module, "_CANCEL_PATIENCE", 1.0)
+    run = Acting(runs)
+    run.until_it_acts()
+    os.kill(run.handle.pid, signal.SIGSTOP)
+    run.handle.cancel("an operator said so")
+    assert run.handle.wait(LONG)
+    assert run.sink.ended.status == "cancelled"
+    assert "an operator said so" in run.sink.ended.reason
+    assert processes.of_run(run.spec.run_id) == []
+
+
+def test_cancel_takes_no_longer_than_it_says():
+    """Of its parts: how long a worker is waited for, then a kill and the pipe's end."""
+    assert wire.GRACE < runs_module._CANCEL_PATIENCE < CANCEL_TAKES
+
+
+@pytest.mark.parametrize("hangs", ["callback", "output"])
+def test_a_worker_whose_other_threads_hang_ends_its_run(runs, hangs):
+    """ansible-runner stuck in a callback, or its own words in a full pipe: the guard acts."""
+    out = runs.tmp / "acts"
+    spec = runs.spec(ACTS, extravars={"out": str(out)}, breath=LEASE)
+    spec.run_dir.mkdir(parents=True, mode=0o700)
+    path = spec.run_dir / "spec.json"
+    path.write_text(spec.as_json(runs.playbooks))
+    stuck = {
+        "callback": "guard.Guard.ended = lambda self: time.sleep(600)",
+        "output": "worker.Reporter.tell = lambda self, event: time.sleep(600)",
+    }[hangs]
+    code = (
+        "import sys, os, time; from hass_runtime.remedy import guard, worker\n"
+        f"{stuck}\n"
+        "c = worker.main([sys.argv[1]]); sys.stdout.flush(); os._exit(c)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    began = time.monotonic()
+    while not out.exists() or not out.read_text():
+        assert time.monotonic() - began < LONG
+        until = time.monotonic() + LEASE
+        process.stdin.write(f"{wire.beat(until)}\n".encode())
+        process.stdin.flush()
+        time.sleep(0.05)
+    text = process.stdout.read()
+    code = process.wait(LONG)
+    time.sleep(0.5)
+    assert float(out.read_text().splitlines()[-1]) < until
+    assert processes.of_run(spec.run_id) == []
+    if hangs == "output":
+        assert (code, text) == (75, b"")
+    else:
+        assert json.loads(text.splitlines()[-1])["status"] == "cancelled"
+
+
+def test_a_worker_without_a_last_word_says_why_by_its_status(runs, tmp_path):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho the lease is over >&2\nexit 75\n")
+    program.chmod(0o755)
+    spec, sink = runs.spec(SLEEP), Sink()
+    assert Launcher(runs.playbooks, str(program)).start(spec, sink).wait(LONG)
+    assert (sink.ended.status, sink.ended.reason) == ("cancelled", "the lease is over")
+
+
+@pytest.mark.parametrize("name", ["watch", "run"])
+def test_a_run_that_cannot_be_followed_is_ended_and_told(runs, monkeypatch, name):
+    start = threading.Thread.start
+
+    def refuse(self):
+        if self.name.startswith(f"{name}-test-"):
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    handle, sink, spec = runs.start(SLEEP)
+    assert not handle.alive()
+    assert handle.wait(LONG)
+    assert sink.ended.status == "crashed"
+    assert "can't start new thread" in sink.ended.reason
+    assert processes.look(handle.pid) is None
     assert processes.of_run(spec.run_id) == []
 
 
@@ -316,6 +529,65 @@ def test_leftovers_of_nothing_are_nothing(runs, tmp_path):
     assert terminate_leftovers(tmp_path / "never-started") == ()
 
 
+@pytest.mark.parametrize("content", [b"", b'{"run_id": "te', b"\0" * 64, b"[]", b"{}", b'"\xff"'])
+@pytest.mark.parametrize("worker", ["lives", "stopped", "killed"])
+def test_leftovers_are_found_without_the_workers_word(runs, content, worker):
+    handle, sink, spec = runs.start(SLEEP)
+    until_sleeping(spec.run_id)
+    assert json.loads((spec.run_dir / IDENTITY).read_text())["boot"] == processes.boot_id()
+    (spec.run_dir / IDENTITY).write_bytes(content)
+    if worker != "lives":
+        os.kill(handle.pid, signal.SIGSTOP if worker == "stopped" else signal.SIGKILL)
+    terminate_leftovers(spec.run_dir, grace=0.5)
+    assert processes.of_run(spec.run_id) == []
+    assert handle.wait(LONG)
+    assert sink.ended.status in ("cancelled", "crashed")
+    assert processes.look(handle.pid) is None
+
+
+def test_leftovers_of_an_earlier_boot_are_nothing(runs, tmp_path):
+    stranger = subprocess.Popen(["sleep", "60"], env={**os.environ, processes.MARKER: "old"})
+    try:
+        run_dir = tmp_path / "old"
+        run_dir.mkdir()
+        me = processes.look(stranger.pid)
+        identity = {"run_id": "old", "pid": me.pid, "started": me.started, "boot": "another"}
+        (run_dir / IDENTITY).write_text(json.dumps(identity))
+        assert terminate_leftovers(run_dir) == ()
+        assert stranger.poll() is None
+        (run_dir / LOCK).touch()
+        (run_dir / IDENTITY).write_text(json.dumps({**identity, "boot": processes.boot_id()}))
+        assert terminate_leftovers(run_dir, grace=0.2) == ()  # it listens to SIGTERM
+        assert stranger.wait(LONG) == -signal.SIGTERM
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_what_survives_sigkill_is_an_error(runs, tmp_path, monkeypatch):
+    run_dir = tmp_path / "old"
+    run_dir.mkdir()
+    monkeypatch.setattr(processes, "of_run", lambda run_id: [processes.Process(2**22 + 1, 1)])
+    whole = processes.end_run
+    monkeypatch.setattr(processes, "end_run", lambda run_id, grace: whole(run_id, grace, patience=0.1))
+    with pytest.raises(RunsError, match="survive SIGKILL"):
+        terminate_leftovers(run_dir, grace=0.1)
+
+
+def test_a_private_file_is_there_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "it"
+    rundir.write_private(path, "first")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+    def lose_power(*args):
+        raise OSError("gone")
+
+    monkeypatch.setattr(rundir.os, "fsync", lose_power)
+    with pytest.raises(OSError, match="gone"):
+        rundir.write_private(path, "second")
+    assert path.read_text() == "first"
+
+
 def test_leftovers_do_not_touch_a_stranger_with_the_same_pid(runs, tmp_path):
     stranger = subprocess.Popen(["sleep", "60"])
     try:
@@ -376,6 +648,8 @@ def test_the_environment_is_clean_and_variables_are_not_in_argv(runs, monkeypatc
     handle, sink, spec = runs.start(SLEEP, extravars={"note": "not-in-argv"})
     until_sleeping(spec.run_id)
     for process in processes.of_run(spec.run_id):
+        if process.pid == handle.pid:
+            continue  # the worker was started with its controller's environment
         environ = Path(f"/proc/{process.pid}/environ").read_bytes()
         assert b"s3cret" not in environ
         assert b"ANSIBLE_GATHERING" not in environ

@@ -13,7 +13,7 @@ try:
     import time
 
     from hass_runtime.remedy import ansible_support as support
-    from hass_runtime.remedy import cloud, evacuation, fencing, restoration
+    from hass_runtime.remedy import cloud, evacuation, fencing, inventory, restoration, silence, wire
 
     MISSING = None
 except ImportError:
@@ -27,6 +27,9 @@ description:
   - Evacuates all instances of a host at once, follows each to its end, and gives each its power state back.
   - Refuses to begin without the proof of M(hass_fence) for the same host, and unless Nova takes its
     nova-compute for down.
+  - Looks before each evacuation whether the host is still off; begins no further one when its BMC says on,
+    when it answers on any layer, or when its BMC has not answered for C(fence_timeout) of the configuration
+    file. What Nova has accepted before that is followed to its end; the rest fails, for the next run.
   - Reads the real state first. What is elsewhere already is left there, what is being evacuated is
     followed; so it may be run again from the top at any time, and its result lists the moves of earlier
     attempts too.
@@ -45,6 +48,25 @@ options:
   proof:
     description: The proof that M(hass_fence) returned. May be left out in check mode only.
     type: dict
+  instances:
+    description:
+      - The instances that M(hass_host_instances) returned, read before the host was fenced.
+      - What they were then counts more than what Nova shows now.
+    type: list
+    elements: dict
+    default: []
+  read_at:
+    description:
+      - When these were read, as M(hass_host_instances) returned it.
+      - What a person did later counts still more.
+      - Without it, now.
+    type: float
+  was:
+    description:
+      - By UUID what instances were, C(active) or C(stopped), as an earlier run of the incident recorded it.
+      - Counts more than what Nova shows now, which a nova-compute that came back for a while has changed.
+    type: dict
+    default: {}
   since:
     description:
       - ISO 8601 time from which on evacuations from the host belong to this failure.
@@ -75,6 +97,8 @@ EXAMPLES = r"""
   hass_evacuate:
     host: compute2
     proof: "{{ fence.proof }}"
+    instances: "{{ found.instances }}"
+    read_at: "{{ found.read_at }}"
   register: evacuation
 """
 
@@ -140,13 +164,28 @@ def run(module: AnsibleModule) -> None:
             time.time(),
             settings.recovery.run_timeout,
         )
-    since = evacuation.since_of(support.moment(params["since"], "since"), time.time())
+    opened_at = support.moment(params["since"], "since")
+    since = evacuation.since_of(opened_at, time.time())
+    try:
+        found = [wire.move_from_dict(raw) for raw in params["instances"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise support.BadArgument(f"instances: not what hass_host_instances returns: {error}") from error
+    read_at = params["read_at"] or time.time()
+    seen = inventory.seen_of(found, read_at, support.recorded(params["was"]), opened_at or read_at)
+    still_off = fencing.OffWatch(
+        host.name,
+        support.bmc_of(settings, host),
+        silence.listener(host, silence.ears_of(settings)),
+        patience=settings.safety.fence_timeout,
+    )
     nova = cloud.connect(settings)
     microversion = cloud.version_tuple(nova.evacuate_microversion())
     evacuator = evacuation.Evacuator(
         nova,
         host.name,
         since=since,
+        still_off=still_off,
+        seen=seen,
         incident=params["incident"],
         policy=evacuation.policy_of(settings),
         arrives_stopped=microversion >= cloud.ARRIVES_STOPPED,
@@ -163,7 +202,7 @@ def run(module: AnsibleModule) -> None:
     result = {
         "changed": outcome.calls > 0,
         "msg": outcome.words(host.name),
-        "moves": evacuation.as_dicts(outcome.moves),
+        "moves": inventory.as_dicts(outcome.moves),
         "calls": outcome.calls,
     }
     if outcome.ok:
@@ -178,7 +217,7 @@ def foresee(module: AnsibleModule, evacuator, name: str) -> None:
     module.exit_json(
         changed=any(not words.startswith(("succeed", "refuse")) for _, words in seen),
         msg=f"would move {len(seen)} instances off {name}" + (f": {'; '.join(plan)}" if plan else ""),
-        moves=evacuation.as_dicts(move for move, _ in seen),
+        moves=inventory.as_dicts(move for move, _ in seen),
         calls=0,
     )
 
@@ -189,6 +228,9 @@ def main() -> None:
         "host": {"type": "str", "required": True},
         "config": {"type": "path", "default": "/etc/hass.conf"},
         "proof": {"type": "dict"},
+        "instances": {"type": "list", "elements": "dict", "default": []},
+        "read_at": {"type": "float"},
+        "was": {"type": "dict", "default": {}},
         "since": {"type": "str"},
         "incident": {"type": "int", "default": 0},
         "progress_file": {"type": "path"},

@@ -22,8 +22,8 @@ DOCUMENTATION = r"""
 module: hass_fence
 short_description: Power a compute host off and prove it
 description:
-  - Sends the host's BMC the off command, always; then reads the power back as off several times in a
-    row; then listens until the host is silent on every layer (agent, network).
+  - Sends the host's BMC the off command, always, until the BMC accepts it; then reads the power back as
+    off several times in a row; then listens until the host is silent on every layer (agent, network).
   - Fails when any of that is missing at the deadline. A host that still answers is not off, whatever
     its BMC says; a host without a BMC cannot be proven off.
   - Number of readings and deadline are C(fence_reads) and C(fence_timeout) of the configuration file.
@@ -76,7 +76,7 @@ proof:
       description: Whether it was on before the command; null when the BMC could not tell.
       type: bool
     sent_off_at:
-      description: When the off command was sent.
+      description: When the BMC accepted the off command.
       type: float
     reads:
       description: The readings in a row that say off, each with its time.
@@ -86,7 +86,7 @@ proof:
       description: When it was found silent on every layer.
       type: float
     off_complaint:
-      description: What the BMC said to the off command when it did not take it, else empty.
+      description: What the BMC said to an off command that it did not accept before that one, else empty.
       type: str
 """
 

@@ -10,11 +10,12 @@ import traceback
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
+    import time
     from collections import Counter
     from dataclasses import asdict
 
     from hass_runtime.remedy import ansible_support as support
-    from hass_runtime.remedy import cloud, evacuation, restoration
+    from hass_runtime.remedy import cloud, evacuation, inventory, restoration
 
     MISSING = None
 except ImportError:
@@ -41,6 +42,17 @@ options:
     description: Number of the incident that this belongs to; 0 by hand.
     type: int
     default: 0
+  since:
+    description:
+      - ISO 8601 time from which on evacuations from the host belong to this failure.
+      - The controller gives the time at which it opened the incident. Without it, the last 24 hours.
+    type: str
+  was:
+    description:
+      - By UUID what instances were, C(active) or C(stopped), as an earlier run of the incident recorded it.
+      - Counts more than what Nova shows now, which a nova-compute that came back for a while has changed.
+    type: dict
+    default: {}
   progress_file:
     description: File to which each change of a move is appended as one line of JSON.
     type: path
@@ -90,7 +102,7 @@ instances:
       description: One of pending, ongoing, succeeded, failed, refused.
       type: str
     was:
-      description: Its vm_state before, which it has to have afterwards.
+      description: Its vm_state before, which it has to have afterwards; empty while it is being evacuated.
       type: str
     attempts:
       description: How many evacuations of it were begun, by this and earlier runs.
@@ -108,6 +120,10 @@ instances:
       description: Seconds since the epoch.
       type: float
 
+read_at:
+  description: When they were read, before that rather than after. Seconds since the epoch.
+  type: float
+  returned: success
 evacuate_microversion:
   description: The compute microversion that an evacuation would use.
   type: str
@@ -120,19 +136,25 @@ service:
 
 
 def run(module: AnsibleModule) -> None:
-    settings, host = support.load(module.params["config"], module.params["host"])
+    params = module.params
+    settings, host = support.load(params["config"], params["host"])
+    was = support.recorded(params["was"])
+    read_at = time.time()
+    since = evacuation.since_of(support.moment(params["since"], "since"), read_at)
     nova = cloud.connect(settings)
     service = restoration.required(nova, host.name)
     microversion = nova.evacuate_microversion()
-    found = evacuation.on_host(nova, host.name, module.params["incident"])
-    progress = evacuation.ProgressFile(None if module.check_mode else module.params["progress_file"])
+    found = inventory.on_host(nova, host.name, params["incident"], since, was)
+    progress = evacuation.ProgressFile(None if module.check_mode else params["progress_file"])
     for move in found:
         progress(move)
-    states = ", ".join(f"{count} {state}" for state, count in sorted(Counter(m.was for m in found).items()))
+    counts = Counter(move.was or "on the way" for move in found)
+    states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     module.exit_json(
         changed=False,
         msg=f"{len(found)} instances on {host.name}" + (f": {states}" if states else ""),
-        instances=evacuation.as_dicts(found),
+        instances=inventory.as_dicts(found),
+        read_at=read_at,
         evacuate_microversion=microversion,
         service=asdict(service),
     )
@@ -144,6 +166,8 @@ def main() -> None:
         "host": {"type": "str", "required": True},
         "config": {"type": "path", "default": "/etc/hass.conf"},
         "incident": {"type": "int", "default": 0},
+        "since": {"type": "str"},
+        "was": {"type": "dict", "default": {}},
         "progress_file": {"type": "path"},
     }
     module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)

@@ -11,7 +11,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
     from hass_runtime.remedy import ansible_support as support
-    from hass_runtime.remedy import cloud, evacuation, wire
+    from hass_runtime.remedy import cloud, inventory, wire
 
     MISSING = None
 except ImportError:
@@ -80,9 +80,7 @@ def run(module: AnsibleModule) -> None:
         raise support.BadArgument(f"moves: not what hass_evacuate returns: {error}") from error
     if module.check_mode:
         module.exit_json(changed=False, msg=f"would read {len(moves)} instances once more", problems=[])
-    problems = evacuation.verify(
-        cloud.connect(settings), host.name, moves, settings.recovery.evacuate_workers
-    )
+    problems = inventory.verify(cloud.connect(settings), host.name, moves, settings.recovery.evacuate_workers)
     if problems:
         module.fail_json(msg="; ".join(problems), problems=list(problems))
     succeeded = [move for move in moves if move.state.value == "succeeded"]

@@ -1,0 +1,112 @@
+"""The instances of a failed host: what is on it, what each was before, and whether each is so afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from hass_runtime.domain import Move, MoveState
+from hass_runtime.remedy import moves
+from hass_runtime.remedy.nova import InstanceAction, Migration, Server
+from hass_runtime.remedy.wire import move_to_dict
+
+
+class Instances(Protocol):
+    """What is read of the cloud."""
+
+    def servers_on(self, host: str) -> list[Server]: ...
+    def server(self, server_id: str) -> Server | None: ...
+    def evacuations(self, source: str, since: float) -> list[Migration]: ...
+    def actions(self, server_id: str) -> list[InstanceAction]: ...
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an instance was, "active" or "stopped", when it was looked at ``at``, seconds since the epoch."""
+
+    was: str
+    at: float
+
+
+def on_host(
+    cloud: Instances, host: str, incident: int, since: float, recorded: Mapping[str, str] | None = None
+) -> tuple[Move, ...]:
+    """What is on a host now, in the order in which it would be moved. Raises CloudError.
+
+    ``was`` is what ``recorded`` holds for the instance, by UUID; else its vm_state; "" while it is being
+    evacuated, when that says nothing.
+    """
+    newest = {record.instance: record for record in cloud.evacuations(host, since)}
+    found = []
+    for server in cloud.servers_on(host):
+        told = server.vm_state == "error" or moves.vm_state_tells(server, host, newest.get(server.id))
+        was = (recorded or {}).get(server.id) or (server.vm_state if told else "")
+        found.append(replace(pending(server, host, incident), was=was))
+    return tuple(sorted(found, key=order))
+
+
+def seen_of(
+    found: Iterable[Move], read_at: float, recorded: Mapping[str, str], recorded_at: float
+) -> dict[str, Seen]:
+    """By UUID what is known of instances: what an earlier run recorded, else what this run found."""
+    seen = {move.instance: Seen(move.was, read_at) for move in found if move.was in moves.POWER_STATES}
+    return seen | {
+        instance: Seen(was, recorded_at) for instance, was in recorded.items() if was in moves.POWER_STATES
+    }
+
+
+def order(move: Move) -> tuple[int, str, str]:
+    """Sorts moves: higher priority first, then by name."""
+    return (-move.priority, move.name, move.instance)
+
+
+def pending(server: Server | None, host: str, incident: int, instance: str = "") -> Move:
+    """The move of an instance that has not begun; ``was`` is only known while it is on the host."""
+    return Move(
+        incident,
+        server.id if server else instance,
+        server.name if server else "",
+        host,
+        MoveState.PENDING,
+        was=server.vm_state if server and server.host == host else "",
+        priority=server.priority if server else 0,
+    )
+
+
+def verify(cloud: Instances, host: str, done: Iterable[Move], workers: int = 16) -> tuple[str, ...]:
+    """Look at every instance once more, independently of the evacuation; returns what is wrong, one line
+    each.
+
+    Every instance that moved must be on another host and be what it was, and nothing may be left on the host
+    except what was refused. Somebody's own stop, start or deletion since is nothing wrong. Raises CloudError.
+    """
+    known = {move.instance: move for move in done}
+    arrived = [move for move in known.values() if move.state is MoveState.SUCCEEDED]
+
+    def wrong_with(move: Move) -> str:
+        server = cloud.server(move.instance)
+        name = move.name or move.instance
+        if server is None:
+            return ""
+        if server.host == host:
+            return f"{name} is on {host}"
+        if server.vm_state == move.was or server.task_state:
+            return ""
+        since_arrival = moves.after_evacuation(tuple(cloud.actions(move.instance)))
+        if moves.by_somebody(server.vm_state, since_arrival):
+            return ""
+        return f"{name} on {server.host} is {server.vm_state}, was {move.was}"
+
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="verify") as pool:
+        problems = [problem for problem in pool.map(wrong_with, arrived) if problem]
+    for server in cloud.servers_on(host):
+        if server.id not in known:
+            problems.append(f"{server.name} is on {host} and nobody moved it")
+    return tuple(problems)
+
+
+def as_dicts(done: Iterable[Move]) -> list[dict[str, Any]]:
+    """Moves as plain data, as modules return them."""
+    return [move_to_dict(move) for move in done]
