@@ -25,7 +25,8 @@ NEXT: dict[HostState, frozenset[HostState]] = {
     _S.SUSPECT: frozenset({_S.HEALTHY, _S.FAULTY, _S.MAINTENANCE}),
     _S.FAULTY: frozenset({_S.HELD, _S.FENCING, _S.HEALTHY, _S.SUSPECT}),
     _S.HELD: frozenset({_S.FENCING, _S.RESTORING, _S.HEALTHY, _S.SUSPECT, _S.FAULTY, _S.EVACUATED}),
-    _S.FENCING: frozenset({_S.FENCED, _S.EVACUATED, _S.HELD}),
+    # Straight to healthy: a fence that was lost with its controller and had proven nothing.
+    _S.FENCING: frozenset({_S.FENCED, _S.EVACUATED, _S.HELD, _S.HEALTHY}),
     _S.FENCED: frozenset({_S.EVACUATING, _S.EVACUATED, _S.HELD, _S.FENCING}),
     _S.EVACUATING: frozenset({_S.EVACUATED, _S.HELD, _S.FENCING}),
     _S.EVACUATED: frozenset({_S.RESTORING, _S.QUARANTINED}),
