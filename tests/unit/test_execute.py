@@ -304,3 +304,26 @@ def test_outcome_of_settled_instances_stays_while_the_host_is_brought_back(tmp_p
     incident = daemon.store.incident(1)
     assert (incident.outcome, incident.closed_at, incident.phase) == (Outcome.RECOVERED, None, RESTORE)
     assert replace(incident, outcome=Outcome.OPEN) != incident
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("proven", [False, True])
+def test_a_host_once_proven_off_is_finished_even_if_it_looks_well(tmp_path, proven, restarted):
+    """Some of its instances may run elsewhere: that is in the journal, so a restart knows it too."""
+    daemon = Daemon(tmp_path / "hass.db")
+    daemon.see(2)
+    daemon.see(3, host1=CUT)
+    spec, _ = daemon.launcher.started[-1]
+    at = daemon.now
+    status = StepStatus.CHANGED if proven else StepStatus.FAILED
+    daemon.report(
+        spec.run_id,
+        lambda run: TaskStarted(run, "1", "Power off host1", at, "hass_fence"),
+        lambda run: TaskEnded(run, "1", "Power off host1", status, at, at, "off", "hass_fence"),
+        lambda run: RunEnded(run, "failed", 2, "no valid host", at, {}),
+    )
+    if restarted:
+        daemon.restart()
+    daemon.see(15)
+    assert len(daemon.launcher.started) == (2 if proven else 1)
+    assert (daemon.store.incident(1).outcome is Outcome.CLEARED) is not proven

@@ -304,7 +304,7 @@ SOMETHING = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(SOMETHING, max_size=25))
 def test_no_history_breaks_the_rules(history):
     """Any history: permitted transitions, one incident and one playbook a host, gates obeyed at launch."""
