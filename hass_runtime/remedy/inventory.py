@@ -31,19 +31,37 @@ class Seen:
 
 
 def on_host(
-    cloud: Instances, host: str, incident: int, since: float, recorded: Mapping[str, str] | None = None
+    cloud: Instances,
+    host: str,
+    incident: int,
+    since: float,
+    recorded: Mapping[str, str] | None = None,
+    forced_down: bool = False,
 ) -> tuple[Move, ...]:
     """What is on a host now, in the order in which it would be moved. Raises CloudError.
 
     ``was`` is what ``recorded`` holds for the instance, by UUID; else its vm_state; "" while it is being
-    evacuated, when that says nothing.
+    evacuated, when that says nothing. A host still forced down from an earlier run of this failure may have
+    come back since and noted its guests as stopped: what ran until it failed counts as active all the same.
     """
-    newest = {record.instance: record for record in cloud.evacuations(host, since)}
-    found = []
-    for server in cloud.servers_on(host):
-        told = server.vm_state == "error" or moves.vm_state_tells(server, host, newest.get(server.id))
-        was = (recorded or {}).get(server.id) or (server.vm_state if told else "")
-        found.append(replace(pending(server, host, incident), was=was))
+    known = recorded or {}
+    records = cloud.evacuations(host, since)
+    newest = {record.instance: record for record in records}
+    began = min((record.created_at for record in records), default=None) if forced_down else None
+
+    def before(server: Server) -> str:
+        if server.id in known:
+            return known[server.id]
+        if not (server.vm_state == "error" or moves.vm_state_tells(server, host, newest.get(server.id))):
+            return ""
+        stopped = server.vm_state == "stopped" and began is not None
+        if stopped and moves.stopped_by_the_failure(tuple(cloud.actions(server.id)), began or 0.0):
+            return "active"
+        return server.vm_state
+
+    found = [
+        replace(pending(server, host, incident), was=before(server)) for server in cloud.servers_on(host)
+    ]
     return tuple(sorted(found, key=order))
 
 

@@ -164,6 +164,22 @@ def wished_since(actions: tuple[InstanceAction, ...], at: float) -> str:
     return ""
 
 
+def stopped_by_the_failure(actions: tuple[InstanceAction, ...], began: float) -> bool:
+    """Whether an instance that is stopped was running until its host failed, and nobody wished it to stop.
+
+    ``began`` is when the first evacuation from its host began, so the host had been proven off by then: a
+    stop that Nova noted by itself later comes from the host's return, not from a guest that shut itself down.
+    ``actions`` oldest first.
+    """
+    power = [each for each in actions if not each.failed and each.name in _STOPPING | _RUNNING]
+    if not power or not power[-1].internal or power[-1].started_at < began:
+        return False
+    if wished := wished_since(actions, began):
+        return wished == "active"
+    earlier = [each for each in power if each.started_at < began]
+    return not earlier or earlier[-1].name in _RUNNING
+
+
 def after_evacuation(actions: tuple[InstanceAction, ...]) -> tuple[str, ...]:
     """Names of what was done since the newest evacuation, oldest first."""
     names = [action.name for action in actions if not action.failed or action.name == "evacuate"]

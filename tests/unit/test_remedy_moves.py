@@ -21,6 +21,7 @@ from hass_runtime.remedy.moves import (
     next_action,
     power_called,
     rebuilding,
+    stopped_by_the_failure,
     vm_state_tells,
     was_before,
     wished_since,
@@ -408,3 +409,29 @@ def test_whatever_nova_shows_no_call_is_made_while_another_is_open(seen, was):
                 assert view.server.host == TARGET
             return
     assert known.move.attempts == calls
+
+
+def power(name: str, at: float, internal: bool = False, failed: bool = False) -> InstanceAction:
+    return InstanceAction(name, at, failed, internal)
+
+
+@pytest.mark.parametrize(
+    ("actions", "expected"),
+    [
+        ([power("create", 1), power("stop", 60, internal=True)], True),
+        ([power("stop", 60, internal=True)], True),
+        ([power("create", 1), power("stop", 40, internal=True)], False),  # a guest that shut itself down
+        ([power("create", 1), power("stop", 40), power("stop", 60, internal=True)], False),
+        ([power("create", 1), power("stop", 60)], False),  # a person
+        ([power("create", 1), power("stop", 60, internal=True), power("stop", 70)], False),
+        ([power("create", 1), power("stop", 55), power("stop", 60, internal=True)], False),
+        ([power("create", 1), power("stop", 40), power("start", 55), power("stop", 60, internal=True)], True),
+        ([power("create", 1), power("stop", 60, internal=True, failed=True)], False),
+        ([], False),
+    ],
+)
+def test_a_stop_noted_at_the_hosts_return_is_nobodys_wish(
+    actions: list[InstanceAction], expected: bool
+) -> None:
+    """The first evacuation began at 50: the host had been proven off by then."""
+    assert stopped_by_the_failure(tuple(actions), 50.0) is expected

@@ -144,7 +144,7 @@ def run(module: AnsibleModule) -> None:
     nova = cloud.connect(settings)
     service = restoration.required(nova, host.name)
     microversion = nova.evacuate_microversion()
-    found = inventory.on_host(nova, host.name, params["incident"], since, was)
+    found = inventory.on_host(nova, host.name, params["incident"], since, was, service.forced_down)
     progress = evacuation.ProgressFile(None if module.check_mode else params["progress_file"])
     for move in found:
         progress(move)
