@@ -17,13 +17,18 @@ class Layer(str, Enum):
     HARDWARE = "hardware"
     OS = "os"
     NETWORK = "network"
+    STORAGE = "storage"
     SERVICE = "service"
 
 
 class Verdict(str, Enum):
-    """What a detector found. ``unknown`` is an answer like any other, never an exception."""
+    """What a detector found. ``unknown`` is an answer like any other, never an exception.
+
+    ``warning``: it works, and is heading for a failure.
+    """
 
     OK = "ok"
+    WARNING = "warning"
     FAILED = "failed"
     UNKNOWN = "unknown"
 
@@ -33,7 +38,8 @@ class Reading:
     """What one detector saw of one layer of one host at one moment.
 
     ``answered`` tells a host that spoke (even to complain) from one that was silent: a host that answers
-    on any layer is not off, whatever its BMC says.
+    on any layer is not off, whatever its BMC says. ``leaving``: the host itself said that it is being shut
+    down, by a person or a program that asked it to.
     """
 
     subject: str
@@ -42,6 +48,7 @@ class Reading:
     evidence: str
     at: float
     answered: bool = False
+    leaving: bool = False
 
 
 class HostState(str, Enum):
@@ -62,12 +69,23 @@ class HostState(str, Enum):
 
 @dataclass(frozen=True)
 class Host:
-    """A compute host under watch. ``bmc`` is None for a host without IPMI, a first-class citizen."""
+    """A compute host under watch. ``bmc`` is None for a host without IPMI, a first-class citizen.
+
+    ``more_addresses`` are those on its other networks. ``zone`` is its failure domain (a rack, a switch), ""
+    when none is known.
+    """
 
     name: str
     address: str
     cluster: str = "default"
     bmc: Bmc | None = None
+    zone: str = ""
+    more_addresses: tuple[str, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All of them, the one of its agent first."""
+        return (self.address, *self.more_addresses)
 
 
 @dataclass(frozen=True)
@@ -112,6 +130,55 @@ class Hold:
     reason: str
 
 
+class Scope(str, Enum):
+    """How much of the cloud a pause covers."""
+
+    ALL = "all"
+    CLUSTER = "cluster"
+    HOST = "host"
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A person stopped HASS from acting: everywhere, on a cluster or on a host (``name``), and why.
+
+    ``until`` None: until somebody arms it again.
+    """
+
+    reason: str
+    by: str
+    since: float
+    until: float | None = None
+    scope: Scope = Scope.ALL
+    name: str = ""
+
+
+class OrderKind(str, Enum):
+    """What a person may order for a host."""
+
+    MAINTENANCE = "maintenance"
+    CONFIRM_FENCED = "confirm_fenced"
+    RESTORE = "restore"
+
+
+@dataclass(frozen=True)
+class Order:
+    """A person's order for one host, in force from ``at`` to ``until``, or until it is ended.
+
+    maintenance: take it out of service, moving its instances away first when ``drain``; it lasts until it is
+    ended. confirm_fenced: the person has seen to it that the host is off. restore: bring it back now.
+    """
+
+    id: int
+    host: str
+    kind: OrderKind
+    reason: str
+    by: str
+    at: float
+    until: float | None = None
+    drain: bool = False
+
+
 class Outcome(str, Enum):
     """How an incident stands or ended. ``open`` is the only one that is not an end, besides ``held``."""
 
@@ -126,7 +193,8 @@ class Outcome(str, Enum):
 class Incident:
     """One fault of one host from first sight to end. A host has at most one incident without an end.
 
-    ``phase`` is what the remedy does now: "" (nothing yet), "host_failure", "host_restore".
+    ``phase`` is the playbook that was launched last: "" (nothing yet), "host_failure", "host_restore", or a
+    milder rung of the fault's ladder.
     ``seen`` are the readings that led to it, as plain mappings (layer, verdict, evidence, at), and ``why`` is
     the fault's own explanation; ``reason`` says why it is held or how it ended.
     """

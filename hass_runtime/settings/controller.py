@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from hass_runtime.settings import convert, model
 from hass_runtime.settings.controller_keys import CONTROLLER
-from hass_runtime.settings.hosts import read_hosts
+from hass_runtime.settings.hosts import read_hosts, read_protected_layers
 from hass_runtime.settings.reader import Reader
 
 SHORTEST_KEY = 16
@@ -51,6 +51,7 @@ def load_controller(
         notes=reader.finish(),
         openstack=openstack,
         hosts=hosts,
+        protected_layers=read_protected_layers(reader, hosts),
         detection=detection,
         network=network,
         sensors=sensors,
@@ -160,6 +161,8 @@ def _detection(reader: Reader) -> model.DetectionSettings:
             reader, section, "not set: agents are not asked without one; put the same in every agent's file"
         ),
         probe_timeout=reader.number(section, "probe_timeout"),
+        watchdog_threshold=reader.number(section, "watchdog_threshold"),
+        nova_view=reader.flag(section, "nova_view"),
     )
 
 
@@ -170,7 +173,18 @@ def _network(reader: Reader) -> model.NetworkSettings:
         max_message_size=reader.integer("default", "max_message_size"),
         shared_storage=reader.flag("default", "shared_storage"),
         ping_command=reader.words("detector", "ping_command"),
+        tcp_ports=_tcp_ports(reader),
     )
+
+
+def _tcp_ports(reader: Reader) -> tuple[int, ...]:
+    ports = []
+    for word in reader.words("detector", "tcp_ports") or ():
+        try:
+            ports.append(convert.port(word))
+        except ValueError as error:
+            reader.problem("[detector] tcp_ports", f"{word[:60]!r}: {error}, expected ports from 1 to 65535")
+    return tuple(ports)
 
 
 def _sensors(reader: Reader) -> model.SensorSettings:
@@ -185,6 +199,7 @@ def _sensors(reader: Reader) -> model.SensorSettings:
         node_sensors=reader.words("ipmi_sensor", "ipmi_node_sensors") or (),
         upper_critical=upper,
         lower_critical=lower,
+        horizon=reader.number("ipmi_sensor", "sensor_horizon"),
     )
 
 
@@ -229,6 +244,13 @@ def _safety(reader: Reader) -> model.SafetySettings:
         max_remedies=reader.integer(section, "max_remedies"),
         retry_interval=reader.number(section, "retry_interval"),
         max_attempts=reader.integer(section, "max_attempts"),
+        domain_threshold=reader.number(section, "domain_threshold"),
+        max_fences=reader.integer(section, "max_fences"),
+        fence_window=reader.number(section, "fence_window"),
+        cooldown=reader.number(section, "cooldown"),
+        flap_limit=reader.integer(section, "flap_limit"),
+        flap_window=reader.number(section, "flap_window"),
+        planned_shutdown_time=reader.number(section, "planned_shutdown_time"),
     )
 
 
@@ -243,6 +265,9 @@ def _recovery(reader: Reader) -> model.RecoverySettings:
         run_timeout=reader.number(section, "run_timeout"),
         restore_timeout=reader.number(section, "restore_timeout"),
         poll_interval=reader.number(section, "poll_interval"),
+        restart_timeout=reader.number(section, "restart_timeout"),
+        drain_timeout=reader.number(section, "drain_timeout"),
+        healthy_delay=reader.number(section, "healthy_delay"),
     )
 
 

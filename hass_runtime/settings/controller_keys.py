@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hass_runtime.settings.keys import ANY, Key, Kind, Table
 
-_NO_SENSORS = "no effect yet: no sensor detector in this version"
+_NOT_SHOWN = "no effect yet: nothing shows a host's sensors in this version"
 _SECONDS = "seconds"
 
 # fmt: off
@@ -46,8 +46,20 @@ _HOSTS = (
         sample="compute1, compute2"),
     Key("cluster", "name", Kind.TEXT, "What to call the group of hosts that fail over to one another.",
         default="default"),
-    Key("address", ANY, Kind.ADDRESS, "The address to probe a host at, when its name does not resolve.",
-        each="HOST", sample="compute1 = 192.0.2.31"),
+    Key("cluster", "protected_layers", Kind.NAMES,
+        "The layers whose faults are remedied; the others' are only reported.",
+        default="power, hardware, os, network, storage, service"),
+    Key("host_cluster", ANY, Kind.TEXT, "The cluster of a host that is not in the one of [cluster] name.",
+        each="HOST", sample="compute2 = edge"),
+    Key("protected_layers", ANY, Kind.NAMES, "The protected layers of one cluster, when they are others.",
+        each="CLUSTER", sample="edge = power, os"),
+    Key("zone", ANY, Kind.TEXT,
+        "The failure domain of a host: what fails together, such as a rack or a switch.", each="HOST",
+        sample="compute1 = rack1"),
+    Key("address", ANY, Kind.ADDRESS,
+        "The address to probe a host at, when its name does not resolve, or several separated by blanks: the "
+        "first is its agent's. A host is cut off when none of them answers.", each="HOST",
+        sample="compute1 = 192.0.2.31 198.51.100.31"),
     Key("ipmi", "vendor", Kind.TEXT, "The vendor of the BMCs.", guide=True, sample="DELL",
         no_effect="no effect: power control is the same for every vendor that speaks IPMI 2.0"),
     Key("ipmi", ANY, Kind.ADDRESS,
@@ -63,16 +75,19 @@ _HOSTS = (
 )
 
 _SENSORS = (
-    Key("ipmi_sensor", "ipmi_watched_sensors", Kind.NAMES, "The sensors whose thresholds mean a fault.",
-        guide=True, no_effect=_NO_SENSORS, sample='["Inlet Temp", "Temp"]'),
+    Key("ipmi_sensor", "ipmi_watched_sensors", Kind.NAMES,
+        "The sensors to which upper_critical and lower_critical apply; a host beyond them is emptied by live "
+        "migration. What the BMC itself calls critical is watched on every sensor.",
+        guide=True, sample='["Inlet Temp", "Temp"]'),
     Key("ipmi_sensor", "ipmi_node_sensors", Kind.NAMES, "The sensors to show for a host.", guide=True,
-        no_effect=_NO_SENSORS, sample='["Temp", "Inlet Temp", "Fan1", "Fan2"]'),
+        no_effect=_NOT_SHOWN, sample='["Temp", "Inlet Temp", "Fan1", "Fan2"]'),
     Key("ipmi_sensor", "upper_critical", Kind.NUMBER, "Above this a watched sensor is critical.",
-        guide=True, unit="the sensor's own, degrees Celsius for temperatures", no_effect=_NO_SENSORS,
-        sample="80"),
+        guide=True, unit="the sensor's own, degrees Celsius for temperatures", sample="80"),
     Key("ipmi_sensor", "lower_critical", Kind.NUMBER, "Below this a watched sensor is critical.",
-        guide=True, unit="the sensor's own, degrees Celsius for temperatures", no_effect=_NO_SENSORS,
-        sample="10"),
+        guide=True, unit="the sensor's own, degrees Celsius for temperatures", sample="10"),
+    Key("ipmi_sensor", "sensor_horizon", Kind.NUMBER,
+        "A watched sensor that would cross a threshold within this time, going on as it did, counts as beyond "
+        "it; 0: no trend is looked at.", default="300", unit=_SECONDS, low=0, high=86400),
 )
 
 _DATABASE = (
@@ -102,8 +117,8 @@ _DETECTION = (
     Key("detection", "polling_port", Kind.PORT, "The UDP port of the agents: listen_port in their files.",
         default="2468", guide=True),
     Key("detection", "wait_restart_threshold", Kind.INTEGER,
-        "How many further looks a failed service gets to come back by itself.", default="2", unit="looks",
-        guide=True, low=0, high=1000),
+        "How often a failed service is restarted on its host before its instances are moved away.",
+        default="2", unit="tries", guide=True, low=0, high=1000),
     Key("detection", "time_to_wait", Kind.INTEGER, "Time before the boot check after a power action.",
         guide=True, unit=_SECONDS, sample="30",
         no_effect="no effect: a returning host is watched until it is healthy, see restore_timeout"),
@@ -115,6 +130,11 @@ _DETECTION = (
         secret=True, from_file="polling_key_file", from_environment="HASS_POLLING_KEY"),
     Key("detection", "probe_timeout", Kind.NUMBER, "The longest that one probe of one layer may take.",
         default="2", unit=_SECONDS, above=0, high=600),
+    Key("detection", "watchdog_threshold", Kind.NUMBER,
+        "How long the watchdog timer of a BMC may go without being re-armed by its host.", default="10",
+        unit=_SECONDS, above=0, high=6000),
+    Key("detection", "nova_view", Kind.FLAG,
+        "Whether to ask Nova, too, how it sees the nova-compute of each host.", default="true"),
     Key("default", "network_transient_time", Kind.NUMBER,
         "How long a host's network may be gone before that counts as a fault.", default="30",
         unit=_SECONDS, guide=True, low=0, high=86400),
@@ -129,6 +149,9 @@ _DETECTION = (
         "An external command to ping a host with; without it HASS sends ICMP by itself. {address} and {host} "
         "stand for the host. The guide's form, a Python list with self.node in it, is understood too.",
         guide=True, sample="ping -c 1 -W 1 {address}"),
+    Key("detector", "tcp_ports", Kind.NAMES,
+        "TCP ports to knock at when no address of a host answers a ping: who accepts or refuses lives. Empty: "
+        "none.", default="22"),
 )
 
 _NOT_USED = (
@@ -163,6 +186,24 @@ _OPERATION = (
         unit="hosts", low=1, high=1000),
     Key("safety", "retry_interval", Kind.NUMBER, "The time until a held or failed remedy is tried again.",
         default="10", unit=_SECONDS, low=0, high=86400),
+    Key("safety", "domain_threshold", Kind.NUMBER,
+        "HASS holds when two hosts or more, and more than this share, of one failure domain ([zone]) fail at "
+        "once.", default="0.5", unit="share of the hosts", low=0, high=1),
+    Key("safety", "max_fences", Kind.INTEGER, "How many hosts may be fenced within fence_window.",
+        default="10", unit="hosts", low=1, high=10000),
+    Key("safety", "fence_window", Kind.NUMBER, "The time over which fences are counted.", default="3600",
+        unit=_SECONDS, above=0, high=604800),
+    Key("safety", "cooldown", Kind.NUMBER,
+        "After a storm, or after being cut off itself, HASS looks on for this long before it acts.",
+        default="15", unit=_SECONDS, low=0, high=86400),
+    Key("safety", "flap_limit", Kind.INTEGER,
+        "A host that was fenced this often within flap_window is not taken back by itself.", default="3",
+        unit="fences", low=1, high=1000),
+    Key("safety", "flap_window", Kind.NUMBER, "The time over which the fences of one host are counted.",
+        default="7200", unit=_SECONDS, above=0, high=2592000),
+    Key("safety", "planned_shutdown_time", Kind.NUMBER,
+        "How long a host that said it was shutting down may stay away before that is a failure.",
+        default="600", unit=_SECONDS, low=0, high=86400),
     Key("safety", "max_attempts", Kind.INTEGER, "Failed restorations after which a host is quarantined.",
         default="3", unit="tries", low=1, high=1000),
     Key("recovery", "auto_restore", Kind.FLAG,
@@ -180,6 +221,15 @@ _OPERATION = (
         default="1800", unit=_SECONDS, above=0, high=604800),
     Key("recovery", "restore_timeout", Kind.NUMBER, "The longest that a host may take to come back.",
         default="300", unit=_SECONDS, above=0, high=86400),
+    Key("recovery", "restart_timeout", Kind.NUMBER,
+        "The longest that restarting the services of a host may take.", default="60", unit=_SECONDS, above=0,
+        high=86400),
+    Key("recovery", "drain_timeout", Kind.NUMBER,
+        "The longest that moving all instances off a host by live migration may take.", default="1800",
+        unit=_SECONDS, above=0, high=604800),
+    Key("recovery", "healthy_delay", Kind.NUMBER,
+        "How long a host that was emptied has to look well before it is taken back.", default="60",
+        unit=_SECONDS, low=0, high=86400),
     Key("recovery", "poll_interval", Kind.NUMBER, "The time between two looks at Nova during a remedy.",
         default="0.5", unit=_SECONDS, low=0.01, high=3600),
     Key("paths", "state_dir", Kind.PATH, "Where HASS keeps runs of playbooks, and SQLite if it uses that.",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from hass_runtime.domain import Bmc, Host
+from hass_runtime.domain import Bmc, Host, Layer
 from hass_runtime.settings import convert
 from hass_runtime.settings.keys import ANY, PLACEHOLDERS, did_you_mean
 from hass_runtime.settings.reader import Reader
@@ -25,14 +26,32 @@ def read_hosts(reader: Reader) -> tuple[Host, ...]:
     bmc_addresses = _bmc_addresses(reader)
     names = _names(reader, tuple(bmc_addresses))
     addresses = _addresses(reader)
-    for section, keyed in (("ipmi", bmc_addresses), ("address", addresses)):
+    clusters = _words(reader, "host_cluster")
+    zones = _words(reader, "zone")
+    keyed_by_host = (
+        ("ipmi", bmc_addresses),
+        ("address", addresses),
+        ("host_cluster", clusters),
+        ("zone", zones),
+    )
+    for section, keyed in keyed_by_host:
         for name in keyed:
             if name not in names:
                 near = did_you_mean(name, names)
                 reader.problem(f"[{section}] {name}", f"no host of [cluster] hosts is called that{near}")
     bmcs = _bmcs(reader, bmc_addresses)
     cluster = reader.text("cluster", "name")
-    hosts = tuple(Host(name, addresses.get(name, name), cluster, bmcs.get(name)) for name in names)
+    hosts = tuple(
+        Host(
+            name,
+            addresses.get(name, (name,))[0],
+            clusters.get(name, cluster),
+            bmcs.get(name),
+            zones.get(name, ""),
+            addresses.get(name, (name,))[1:],
+        )
+        for name in names
+    )
     _check_distinct(reader, hosts)
     return hosts
 
@@ -68,14 +87,52 @@ def _check_name(reader: Reader, where: str, name: str) -> None:
         reader.problem(where, f"{name[:60]!r}: {error}, expected the name that Nova shows for the host")
 
 
-def _addresses(reader: Reader) -> dict[str, str]:
+def read_protected_layers(reader: Reader, hosts: tuple[Host, ...]) -> dict[str, frozenset[Layer]]:
+    """By cluster, the layers whose faults are remedied."""
+    usual = _layers(reader, "[cluster] protected_layers", reader.words("cluster", "protected_layers") or ())
+    clusters = {host.cluster for host in hosts} | {reader.text("cluster", "name")}
+    found = dict.fromkeys(clusters, usual)
+    for name, where, value in reader.each("protected_layers"):
+        if name not in clusters:
+            reader.problem(where, f"there is no cluster of that name{did_you_mean(name, clusters)}")
+        found[name] = _layers(reader, where, _list(reader, where, value))
+    return found
+
+
+def _layers(reader: Reader, where: str, words: Iterable[str]) -> frozenset[Layer]:
+    known = [layer.value for layer in Layer]
+    layers = set()
+    for word in words:
+        if word in known:
+            layers.add(Layer(word))
+        else:
+            near = did_you_mean(word, known)
+            reader.problem(where, f"{word[:60]!r} is no layer, expected some of {', '.join(known)}{near}")
+    return frozenset(layers)
+
+
+def _list(reader: Reader, where: str, value: str) -> tuple[str, ...]:
+    try:
+        return convert.names(value)
+    except ValueError as error:
+        reader.problem(where, f"{value[:60]!r}: {error}, expected a list of names")
+        return ()
+
+
+def _words(reader: Reader, section: str) -> dict[str, str]:
+    return {name: value.strip() for name, _, value in reader.each(section) if value.strip()}
+
+
+def _addresses(reader: Reader) -> dict[str, tuple[str, ...]]:
     found = {}
     for name, where, value in reader.each("address"):
-        found[name] = value
-        try:
-            found[name] = convert.address(value)
-        except ValueError as error:
-            reader.problem(where, f"{error}, expected host name or IP address")
+        words = tuple(value.split())
+        found[name] = words or (name,)
+        for word in words:
+            try:
+                convert.address(word)
+            except ValueError as error:
+                reader.problem(where, f"{error}, expected host names or IP addresses, separated by blanks")
     return found
 
 
@@ -158,9 +215,10 @@ def _check_distinct(reader: Reader, hosts: tuple[Host, ...]) -> None:
     by_address: dict[str, str] = {}
     by_bmc: dict[tuple[str, int], str] = {}
     for host in hosts:
-        other = by_address.setdefault(host.address, host.name)
-        if other != host.name:
-            reader.problem(f"[address] {host.name}", f"{host.address} is the address of {other} as well")
+        for address in host.addresses:
+            other = by_address.setdefault(address, host.name)
+            if other != host.name:
+                reader.problem(f"[address] {host.name}", f"{address} is the address of {other} as well")
         if host.bmc is not None:
             other = by_bmc.setdefault((host.bmc.address, host.bmc.port), host.name)
             if other != host.name:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hass_runtime.domain import Host
+from hass_runtime.domain import Host, Layer
 
 
 class SettingsError(Exception):
@@ -47,6 +47,8 @@ class DetectionSettings:
     """How often the hosts are read and how many failed rounds make a fault.
 
     ``polling_key`` is the secret shared with the agents; empty when none is configured.
+    ``watchdog_threshold`` is how long (seconds) the BMC's watchdog timer may go without being re-armed.
+    ``nova_view`` says whether Nova is asked how it sees the host's nova-compute.
     """
 
     polling_interval: float
@@ -55,6 +57,8 @@ class DetectionSettings:
     wait_restart_threshold: int
     polling_key: bytes = field(repr=False)
     probe_timeout: float
+    watchdog_threshold: float
+    nova_view: bool
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class NetworkSettings:
 
     ``heartbeat_time`` is the number of ICMP tries in one check. ``ping_command`` is the argv of an
     external ping, in which ``{address}`` and ``{host}`` stand for the host, or None for the built-in one.
+    ``tcp_ports`` are tried too: who accepts or refuses a connection there lives.
     """
 
     network_transient_time: float
@@ -70,16 +75,22 @@ class NetworkSettings:
     max_message_size: int
     shared_storage: bool
     ping_command: tuple[str, ...] | None
+    tcp_ports: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class SensorSettings:
-    """The guide's sensor thresholds, in the sensors' own units (degrees Celsius for temperatures)."""
+    """The guide's sensor thresholds, in the sensors' own units (degrees Celsius for temperatures).
+
+    ``horizon``: a watched sensor that will cross a threshold within so many seconds, if it goes on as it
+    did, counts as a warning; 0 looks at no trend.
+    """
 
     watched: tuple[str, ...]
     node_sensors: tuple[str, ...]
     upper_critical: float | None
     lower_critical: float | None
+    horizon: float
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,11 @@ class SafetySettings:
     """The limits within which HASS may act on its own.
 
     ``storm_threshold`` is a share of a cluster (0..1): when more than that fails at once, HASS holds.
-    ``fence_reads`` is how often in a row the power must read as off before a host counts as off.
+    ``domain_threshold`` is the same for one failure domain. ``fence_reads`` is how often in a row the power
+    must read as off before a host counts as off. At most ``max_fences`` hosts are fenced in ``fence_window``
+    seconds. ``cooldown`` is how long (seconds) after a storm, or after being cut off itself, HASS looks again
+    before it acts. A host that was fenced ``flap_limit`` times in ``flap_window`` seconds is quarantined. A
+    host that said it was shutting down may be away for ``planned_shutdown_time`` seconds.
     """
 
     armed: bool
@@ -113,11 +128,21 @@ class SafetySettings:
     max_remedies: int
     retry_interval: float
     max_attempts: int
+    domain_threshold: float
+    max_fences: int
+    fence_window: float
+    cooldown: float
+    flap_limit: int
+    flap_window: float
+    planned_shutdown_time: float
 
 
 @dataclass(frozen=True)
 class RecoverySettings:
-    """How a failed host is emptied and taken back. ``evacuate_timeout`` is for each instance."""
+    """How a failed host is emptied and taken back. ``evacuate_timeout`` is for each instance.
+
+    ``healthy_delay`` is how long (seconds) a drained host has to look well before it is taken back.
+    """
 
     auto_restore: bool
     evacuate_timeout: float
@@ -127,6 +152,9 @@ class RecoverySettings:
     run_timeout: float
     restore_timeout: float
     poll_interval: float
+    restart_timeout: float
+    drain_timeout: float
+    healthy_delay: float
 
 
 @dataclass(frozen=True)
@@ -150,6 +178,7 @@ class ControllerIdentity:
 class ControllerSettings:
     """Everything of the controller's file, /etc/hass.conf.
 
+    ``protected_layers`` says by cluster which layers' faults HASS remedies; others are only reported.
     ``notes`` are lines for the operator: keys that have no effect, and advice that is no error.
     ``database_url`` holds the password; ``database_url_safe`` is the one to print.
     """
@@ -158,6 +187,7 @@ class ControllerSettings:
     notes: tuple[str, ...]
     openstack: OpenstackSettings
     hosts: tuple[Host, ...]
+    protected_layers: Mapping[str, frozenset[Layer]]
     detection: DetectionSettings
     network: NetworkSettings
     sensors: SensorSettings

@@ -29,6 +29,9 @@ OTHER = {
         "mysql.mysql_username": "other",
         "mysql.mysql_password": "other",
         "mysql.mysql_db": "other",
+        "ipmi_sensor.ipmi_watched_sensors": '["Temp"]',
+        "ipmi_sensor.upper_critical": "75",
+        "ipmi_sensor.lower_critical": "5",
         "log.level": "ERROR",
         "log.location": "/tmp/other.log",
         "detection.polling_interval": "0.5",
@@ -136,7 +139,7 @@ def test_the_notes_of_the_controllers_sample():
     assert f"{path}: [iii]: accepted, no effect" in notes
     assert f"{path}: [RESTful] host: listens on 127.0.0.1 only: the API has no authentication yet" in notes
     assert (
-        f"{path}: [ipmi_sensor] upper_critical: accepted, no effect yet: no sensor detector in this version"
+        f"{path}: [ipmi_sensor] ipmi_node_sensors: accepted, no effect yet: nothing shows a host's sensors"
         in notes
     )
     assert f"{path}: [detection] polling_key: not set" in notes
