@@ -6,22 +6,22 @@ import logging
 import signal
 import threading
 from importlib import resources
+from pathlib import Path
 
 import yaml
 
 from hass_runtime import logs
 from hass_runtime.api.app import create_app
 from hass_runtime.api.server import serve
-from hass_runtime.controller import Controller
 from hass_runtime.decide import symptoms
 from hass_runtime.decide.diagnosis import Thresholds
-from hass_runtime.decide.plan import FAILURE
 from hass_runtime.decide.symptoms import Symptom, SymptomError
-from hass_runtime.decide.view import Policy
+from hass_runtime.decide.view import RESTORE, Policy
 from hass_runtime.detect.network import NetworkDetector
 from hass_runtime.detect.power import PowerDetector
 from hass_runtime.detect.services import ServiceDetector
 from hass_runtime.detect.watch import Detector
+from hass_runtime.loop import Loop
 from hass_runtime.settings import ControllerSettings
 from hass_runtime.store import Store, StoreError
 
@@ -45,8 +45,16 @@ def load_table(settings: ControllerSettings) -> tuple[Symptom, ...]:
         raise SymptomError([f"{source}: cannot be read: {error.strerror or error}"]) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SymptomError([f"{source}: is not YAML: {' '.join(str(error).split())}"]) from error
-    # The only remedy that a fault may name: a restoration is for hosts whose instances are safe already.
-    return symptoms.parse(data, source, frozenset({FAILURE}))
+    numbers = {"wait_restart_threshold": settings.detection.wait_restart_threshold}
+    return symptoms.parse(data, source, remedies_in(settings.paths.playbooks), numbers)
+
+
+def remedies_in(playbooks: Path) -> frozenset[str]:
+    """The playbooks that a ladder may name: every one that is there, an operator's own included.
+
+    Not the restoration, which is for hosts whose instances are safe already.
+    """
+    return frozenset(path.stem for path in playbooks.glob("*.yml")) - {RESTORE}
 
 
 def policy_of(settings: ControllerSettings, table: tuple[Symptom, ...]) -> Policy:
@@ -54,19 +62,28 @@ def policy_of(settings: ControllerSettings, table: tuple[Symptom, ...]) -> Polic
     detection, safety = settings.detection, settings.safety
     limits = Thresholds(
         misses=detection.polling_threshold,
-        complaints=detection.wait_restart_threshold,
         transient=settings.network.network_transient_time,
         stale_after=3 * detection.polling_interval + 10.0,
+        planned=safety.planned_shutdown_time,
     )
     return Policy(
         thresholds=limits,
         table=table,
+        protected=settings.protected_layers,
         armed=safety.armed,
         storm_threshold=safety.storm_threshold,
+        domain_threshold=safety.domain_threshold,
         max_remedies=safety.max_remedies,
+        max_fences=safety.max_fences,
+        fence_window=safety.fence_window,
+        cooldown=safety.cooldown,
+        flap_limit=safety.flap_limit,
+        flap_window=safety.flap_window,
         retry_interval=safety.retry_interval,
         max_attempts=safety.max_attempts,
         auto_restore=settings.recovery.auto_restore,
+        healthy_delay=settings.recovery.healthy_delay,
+        settle=(detection.polling_threshold + 1) * detection.polling_interval + detection.probe_timeout,
     )
 
 
@@ -109,20 +126,20 @@ def run(settings: ControllerSettings) -> int:
     store = Store(settings.database_url)
     if not _migrate(store, told_to_stop):
         return 0
-    controller = Controller(settings, store, detectors_of(settings), policy)
+    work = Loop(settings, store, detectors_of(settings), policy)
     try:
-        api = serve(create_app(store, controller.health), settings.rest.host, settings.rest.port)
+        api = serve(create_app(store, work.controller.health), settings.rest.host, settings.rest.port)
     except OSError as error:
         log.error(
             "the REST interface cannot listen on %s:%d: %s", settings.rest.host, settings.rest.port, error
         )
         return 1
-    loop = threading.Thread(target=controller.run, name="loop")
+    loop = threading.Thread(target=work.run, name="loop")
     loop.start()
     log.info("controller %s watches %d hosts", settings.controller.name, len(settings.hosts))
     while loop.is_alive() and not told_to_stop.wait(1.0):
         pass
-    controller.stop()
+    work.stop()
     loop.join()
     api.close()
     store.close()

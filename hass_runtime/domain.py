@@ -196,7 +196,9 @@ class Incident:
     ``phase`` is the playbook that was launched last: "" (nothing yet), "host_failure", "host_restore", or a
     milder rung of the fault's ladder.
     ``seen`` are the readings that led to it, as plain mappings (layer, verdict, evidence, at), and ``why`` is
-    the fault's own explanation; ``reason`` says why it is held or how it ended.
+    the fault's own explanation; ``reason`` says why it is held or how it ended. ``fenced_at`` is when the
+    host was first proven off. ``rung`` is its place in the fault's ladder of remedies, from 0, and ``tries``
+    how often that rung was tried.
     """
 
     id: int
@@ -213,6 +215,9 @@ class Incident:
     attempts: int = 0
     seen: tuple[Mapping[str, object], ...] = ()
     why: str = ""
+    fenced_at: float | None = None
+    rung: int = 0
+    tries: int = 0
 
 
 class StepStatus(str, Enum):

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from hass_runtime.decide import diagnosis
+from hass_runtime.decide import diagnosis, gates
+from hass_runtime.decide.blindness import blind_layers
 from hass_runtime.decide.diagnosis import HostTrack
 from hass_runtime.decide.symptoms import Sign
 from hass_runtime.decide.view import HostView, LastRun, Policy, View
-from hass_runtime.domain import Host, HostState, Incident, Layer, Reading
+from hass_runtime.domain import Host, HostState, Incident, Layer, Order, OrderKind, Pause, Reading
 from hass_runtime.store import Run
 
 GATEWAY = "(gateway)"  # the subject of readings of the controller's own way out; no host can have that name
@@ -30,8 +31,12 @@ class Memory:
     tracks: dict[str, HostTrack] = field(default_factory=dict)
     incidents: dict[str, Incident] = field(default_factory=dict)
     running: dict[str, str] = field(default_factory=dict)
+    cancelling: set[str] = field(default_factory=set)
     last_runs: dict[str, LastRun] = field(default_factory=dict)
-    proven_off: set[str] = field(default_factory=set)
+    fences: list[tuple[str, float]] = field(default_factory=list)
+    pauses: tuple[Pause, ...] = ()
+    orders: dict[tuple[str, OrderKind], Order] = field(default_factory=dict)
+    troubled_at: float | None = None
 
     def __post_init__(self) -> None:
         self.tracks = {name: HostTrack(name) for name in (*self.hosts, GATEWAY)}
@@ -44,12 +49,20 @@ class Memory:
         self.tracks[reading.subject] = after = diagnosis.observe(track, reading)
         return before is None or after.layers[reading.layer].since != before.since
 
-    def view(self, now: float, disarmed: str) -> View:
+    def told(self, pauses: Iterable[Pause], orders: Iterable[Order]) -> None:
+        """What people want at this moment."""
+        self.pauses = tuple(pauses)
+        self.orders = {(order.host, order.kind): order for order in orders if order.host in self.hosts}
+
+    def view(self, now: float) -> View:
         """Everything as it is at ``now``, with today's diagnosis of every host."""
+        limits = self.policy.thresholds
+        blind = blind_layers((self.tracks[name] for name in self.hosts), now, limits.stale_after)
+        fences = self._counted_fences(now)
         hosts = {}
         for name, host in self.hosts.items():
             self.tracks[name], fault = diagnosis.diagnose(
-                self.tracks[name], self.policy.table, now, self.policy.thresholds
+                self.tracks[name], self.policy.table, now, limits, blind
             )
             hosts[name] = HostView(
                 host=host,
@@ -58,10 +71,33 @@ class Memory:
                 fault=fault,
                 incident=self.incidents.get(name),
                 running=self.running.get(name, ""),
+                cancelling=name in self.cancelling,
                 last_run=self.last_runs.get(name),
-                proven_off=name in self.proven_off,
+                fences=tuple(at for fenced, at in fences if fenced == name) if fences else (),
+                maintenance=self.orders.get((name, OrderKind.MAINTENANCE)),
+                confirmed=self.orders.get((name, OrderKind.CONFIRM_FENCED)),
+                wanted_back=self.orders.get((name, OrderKind.RESTORE)),
             )
-        return View(now, self.policy, hosts, self._gateway_answers(now), disarmed)
+        view = View(
+            now,
+            self.policy,
+            hosts,
+            self._gateway_answers(now),
+            self.pauses,
+            blind,
+            self.troubled_at,
+            fences,
+        )
+        if gates.troubled(view):
+            self.troubled_at = now
+        return view
+
+    def _counted_fences(self, now: float) -> tuple[tuple[str, float], ...]:
+        if not self.fences:
+            return ()
+        since = now - max(self.policy.fence_window, self.policy.flap_window)
+        self.fences = [(host, at) for host, at in self.fences if at > since]
+        return tuple(self.fences)
 
     def _gateway_answers(self, now: float) -> bool | None:
         known = self.tracks[GATEWAY].layers.get(Layer.NETWORK)
@@ -74,6 +110,11 @@ class Memory:
         """The layers of a host in a few words, for the log."""
         return diagnosis.describe(self.tracks[host], now, self.policy.thresholds)
 
+    def run_began(self, host: str, playbook: str) -> None:
+        """A playbook of the host is at work."""
+        self.running[host] = playbook
+        self.cancelling.discard(host)
+
     def run_ended(self, host: str, run: LastRun) -> None:
         """A playbook of the host ended; ``failures`` is counted on from the run before."""
         before = self.last_runs.get(host)
@@ -81,12 +122,13 @@ class Memory:
         failures = {"successful": 0, "lost": earlier}.get(run.status, earlier + 1)
         self.last_runs[host] = replace(run, failures=failures)
         self.running.pop(host, None)
+        self.cancelling.discard(host)
 
     def forget_runs(self, host: str) -> None:
         """A new incident starts with a clean sheet."""
         self.last_runs.pop(host, None)
         self.running.pop(host, None)
-        self.proven_off.discard(host)
+        self.cancelling.discard(host)
 
     def recall_runs(self, host: str, runs: Iterable[Run], now: float) -> None:
         """Rebuild `last_runs` from the store, oldest run first. None of them ended in the future."""

@@ -72,6 +72,7 @@ def seed(url: str) -> Store:
             finished_at=NOW + 13.0,
         )
     )
+    writer.update_incident(first.id, phase="host_failure", attempts=1, tries=1, fenced_at=NOW + 6.0)
     writer.finish_run("run-1", "successful", 0, "", NOW + 27.5)
     writer.set_host_state("compute2", HostState.EVACUATED, "every instance is where it should be", NOW + 28.0)
     writer.close_incident(first.id, Outcome.RECOVERED, "every instance is where it should be", NOW + 120.5)

@@ -1,12 +1,13 @@
-"""What every database must do. Each dialect's module imports all of it and defines `url`, a fresh one."""
+"""What every database must do. Each dialect's module imports all of it and defines `url`, a fresh one.
+
+No SQL here, only what a store takes and tells: whatever else claims to be a store can be held to it, too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import insert
-from sqlalchemy.exc import IntegrityError
 
 from hass_runtime.domain import (
     Bmc,
@@ -18,13 +19,16 @@ from hass_runtime.domain import (
     Layer,
     Move,
     MoveState,
+    Order,
+    OrderKind,
     Outcome,
+    Pause,
     Reading,
+    Scope,
     StepStatus,
     Verdict,
 )
 from hass_runtime.store import Lease, Store, StoreError, Writer
-from hass_runtime.store.models import IncidentTable
 
 FAULT = Fault(
     "compute1",
@@ -195,29 +199,6 @@ def test_a_host_has_one_incident_without_an_end(store: Store, writer: Writer, in
     assert store.incidents(host="compute10") == []
 
 
-def test_the_database_itself_refuses_a_second_open_incident(store: Store, incident: Incident) -> None:
-    row = {
-        "host": "compute1",
-        "open_key": "compute1",
-        "fault": "x",
-        "layer": "os",
-        "why": "",
-        "outcome": "open",
-    }
-    row |= {
-        "opened_at": 1.0,
-        "decision": "",
-        "gate": "",
-        "reason": "",
-        "phase": "",
-        "attempts": 0,
-        "seen": "[]",
-    }
-    with pytest.raises(IntegrityError), store._engine.connect() as connection, connection.begin():
-        connection.execute(insert(IncidentTable).values(row))
-    assert len(store.incidents()) == 1
-
-
 def test_an_incident_can_get_worse_but_its_first_end_stays(
     store: Store, writer: Writer, incident: Incident
 ) -> None:
@@ -247,6 +228,36 @@ def test_an_incident_can_get_worse_but_its_first_end_stays(
         writer.update_incident(incident.id, phase="host_restore")
     with pytest.raises(StoreError, match="incident 77"):
         writer.close_incident(77, Outcome.CLEARED, "", 1.0)
+
+
+def test_an_incident_knows_its_rung_and_its_tries(store: Store, writer: Writer, incident: Incident) -> None:
+    assert (incident.rung, incident.tries, incident.fenced_at) == (0, 0, None)
+    tried = writer.update_incident(incident.id, phase="host_drain", rung=1, tries=2)
+    assert (tried.rung, tried.tries, tried.phase) == (1, 2, "host_drain")
+    assert store.incident(incident.id) == tried
+    assert writer.update_incident(incident.id, attempts=1).rung == 1
+
+
+def test_the_first_fence_of_an_incident_stays_and_is_found_by_its_moment(
+    store: Store, writer: Writer, incident: Incident
+) -> None:
+    writer.put_host(Host("compute2", "192.0.2.12"))
+    writer.put_host(Host("compute3", "192.0.2.13"))
+    other = writer.open_incident("compute2", FAULT, "", 100.0)
+    writer.open_incident("compute3", FAULT, "", 300.0)
+    assert store.fences_since(0.0) == []
+    assert writer.update_incident(incident.id, fenced_at=120.5).fenced_at == 120.5
+    assert writer.update_incident(incident.id, fenced_at=130.0, attempts=2).fenced_at == 120.5
+    assert writer.update_incident(incident.id, fenced_at=None).fenced_at == 120.5
+    writer.update_incident(other.id, fenced_at=110.0)
+    closed = writer.close_incident(other.id, Outcome.RECOVERED, "all moved", 150.0)
+    assert closed.fenced_at == 110.0
+    assert [(found.host, found.fenced_at) for found in store.fences_since(0.0)] == [
+        ("compute2", 110.0),
+        ("compute1", 120.5),
+    ]
+    assert [found.host for found in store.fences_since(120.5)] == ["compute1"]
+    assert store.fences_since(120.6) == []
 
 
 def test_an_incident_needs_a_known_host(writer: Writer) -> None:
@@ -345,3 +356,163 @@ def test_a_move_is_told_again_and_again(store: Store, writer: Writer, incident: 
     for move in (first, second, done):
         writer.put_move(move)
     assert store.moves(incident.id) == [done, second]
+
+
+# What people want: pauses and orders
+
+
+def test_a_pause_of_everything_is_the_switch(store: Store) -> None:
+    assert store.disarmed(10.0) is None
+    assert store.disarm("network works", "alice", at=10.0) == Pause("network works", "alice", 10.0)
+    made = store.disarm(" power works ", "bob", until=30.0, at=20.0)
+    assert made == Pause("power works", "bob", 20.0, 30.0, Scope.ALL, "")
+    assert store.disarmed(29.9) == made
+    assert store.pauses(29.9) == (made,)
+    assert store.disarmed(30.0) is None
+    assert store.arm(40.0) is False
+    store.disarm("third", "carol", at=50.0)
+    assert store.arm(60.0) is True
+    assert store.disarmed(61.0) is None
+    assert store.pauses(61.0) == ()
+
+
+def test_pauses_of_several_scopes_live_side_by_side_the_widest_first(store: Store, writer: Writer) -> None:
+    writer.put_host(Host("compute10", "192.0.2.20", "rack-b"))
+    host = store.disarm("memory test", "alice", at=10.0, scope=Scope.HOST, name="compute1")
+    tenth = store.disarm("disk", "alice", at=11.0, scope=Scope.HOST, name="compute10")
+    rack_b = store.disarm("switch", "bob", 50.0, at=12.0, scope=Scope.CLUSTER, name="rack-b")
+    rack_a = store.disarm("power", "bob", at=13.0, scope=Scope.CLUSTER, name="rack-a")
+    assert store.disarmed(14.0) is None
+    everything = store.disarm("all of it", "carol", at=14.0)
+    assert store.pauses(20.0) == (everything, rack_a, rack_b, host, tenth)
+    assert store.pauses(50.0) == (everything, rack_a, host, tenth)
+    assert (host.scope, host.name) == (Scope.HOST, "compute1")
+    again = store.disarm("still", "dave", at=15.0, scope=Scope.HOST, name="compute1")
+    assert store.pauses(20.0) == (everything, rack_a, rack_b, again, tenth)
+    assert store.arm(20.0, Scope.HOST, "compute1") is True
+    assert store.arm(20.0, Scope.HOST, "compute1") is False
+    assert store.arm(20.0) is True
+    assert store.disarmed(20.0) is None
+    assert store.pauses(20.0) == (rack_a, rack_b, tenth)
+    assert store.arm(21.0, Scope.CLUSTER, "rack-b") is True
+    assert store.pauses(21.0) == (rack_a, tenth)
+
+
+def test_a_cluster_and_a_host_of_the_same_name_are_paused_apart(store: Store, writer: Writer) -> None:
+    writer.put_host(Host("rack-a", "192.0.2.20", "rack-a"))
+    store.disarm("x", "alice", at=10.0, scope=Scope.CLUSTER, name="rack-a")
+    store.disarm("y", "alice", at=11.0, scope=Scope.HOST, name="rack-a")
+    assert store.arm(12.0, Scope.CLUSTER, "rack-a") is True
+    assert [(pause.scope, pause.reason) for pause in store.pauses(13.0)] == [(Scope.HOST, "y")]
+
+
+def test_a_pause_wants_a_reason_a_future_and_a_name_that_is_known(store: Store, writer: Writer) -> None:
+    with pytest.raises(StoreError, match="reason"):
+        store.disarm("  ", "alice")
+    with pytest.raises(StoreError, match="after its beginning"):
+        store.disarm("x", "alice", until=5.0, at=10.0)
+    with pytest.raises(StoreError, match="has no name, got 'compute1'"):
+        store.disarm("x", "alice", name="compute1")
+    for name in ("compute10", "Compute1", "compute1 ", "rack-a", ""):
+        with pytest.raises(StoreError, match=f"host '{name}' is not known; .*known: compute1$"):
+            store.disarm("x", "alice", scope=Scope.HOST, name=name)
+        with pytest.raises(StoreError, match=f"host '{name}' is not known"):
+            store.arm(scope=Scope.HOST, name=name)
+    with pytest.raises(
+        StoreError, match=r"cluster 'rack-b' is not known; did you mean rack-a\? known: rack-a$"
+    ):
+        store.disarm("x", "alice", scope=Scope.CLUSTER, name="rack-b")
+    assert store.pauses() == ()
+
+
+def test_a_pause_can_be_ended_after_its_host_was_taken_off_the_list(store: Store, writer: Writer) -> None:
+    store.disarm("x", "alice", scope=Scope.HOST, name="compute1")
+    writer.keep_hosts([])
+    assert store.arm(scope=Scope.HOST, name="compute1") is True
+    with pytest.raises(StoreError, match="host 'compute1' is not known; no host is known yet"):
+        store.disarm("x", "alice", scope=Scope.HOST, name="compute1")
+
+
+def test_an_order_is_in_force_until_it_is_ended(store: Store, writer: Writer) -> None:
+    assert store.orders(1.0) == ()
+    given = store.give_order(
+        "compute1", OrderKind.MAINTENANCE, " new memory ", "alice", until=500.0, drain=True, at=100.0
+    )
+    assert given == Order(
+        given.id, "compute1", OrderKind.MAINTENANCE, "new memory", "alice", 100.0, 500.0, True
+    )
+    assert store.orders(101.0) == (given,)
+    assert store.end_orders("compute1", OrderKind.RESTORE, 102.0) is False
+    assert store.end_orders("compute1", OrderKind.MAINTENANCE, 103.0) is True
+    assert store.end_orders("compute1", OrderKind.MAINTENANCE, 104.0) is False
+    assert store.orders(104.0) == ()
+
+
+def test_an_order_runs_out_by_itself(store: Store, writer: Writer) -> None:
+    given = store.give_order("compute1", OrderKind.CONFIRM_FENCED, "unplugged", "bob", until=20.0, at=10.0)
+    assert store.orders(19.9) == (given,)
+    assert store.orders(20.0) == ()
+    assert store.end_orders("compute1", OrderKind.CONFIRM_FENCED, 21.0) is False
+
+
+def test_of_a_host_and_a_kind_the_newest_order_is_in_force(store: Store, writer: Writer) -> None:
+    writer.put_host(Host("compute2", "192.0.2.12"))
+    kinds = (OrderKind.MAINTENANCE, OrderKind.CONFIRM_FENCED, OrderKind.RESTORE)
+    first, *others = (store.give_order("compute1", kind, "r", "alice", at=10.0) for kind in kinds)
+    elsewhere = store.give_order("compute2", OrderKind.MAINTENANCE, "r", "alice", at=11.0)
+    newer = store.give_order("compute1", OrderKind.MAINTENANCE, "s", "bob", drain=True, at=12.0)
+    assert len({first.id, elsewhere.id, newer.id}) == 3
+    assert store.orders(13.0) == (*others, elsewhere, newer)
+
+
+def test_the_controller_ends_an_order_that_it_carried_out(store: Store, writer: Writer) -> None:
+    first = store.give_order("compute1", OrderKind.RESTORE, "", "alice", at=10.0)
+    second = store.give_order("compute1", OrderKind.MAINTENANCE, "r", "alice", at=11.0)
+    assert first.reason == ""
+    writer.end_order(first.id, 12.0)
+    writer.end_order(first.id, 13.0)
+    assert store.orders(12.0) == (second,)
+    with pytest.raises(StoreError, match=f"order {second.id + 1} is not in the database"):
+        writer.end_order(second.id + 1, 14.0)
+
+
+def test_an_order_wants_a_known_host_a_reason_and_a_future(store: Store, writer: Writer) -> None:
+    writer.put_host(Host("compute2", "192.0.2.12"))
+    writer.put_host(Host("gone", "192.0.2.13"))
+    writer.keep_hosts(["compute1", "compute2"])
+    for kind in (OrderKind.MAINTENANCE, OrderKind.CONFIRM_FENCED):
+        with pytest.raises(StoreError, match=f"order {kind.value}: a reason is needed"):
+            store.give_order("compute1", kind, " \n", "alice")
+    with pytest.raises(StoreError, match="after its beginning"):
+        store.give_order("compute1", OrderKind.RESTORE, "", "alice", until=10.0, at=10.0)
+    for name in ("gone", "compute10", "COMPUTE1", "compute1 ", ""):
+        with pytest.raises(StoreError, match=f"host '{name}' is not known; .*known: compute1, compute2$"):
+            store.give_order(name, OrderKind.RESTORE, "", "alice")
+        with pytest.raises(StoreError, match=f"host '{name}' is not known"):
+            store.end_orders(name, OrderKind.RESTORE)
+    assert store.orders() == ()
+
+
+def test_an_order_for_a_host_that_was_taken_off_the_list_can_be_taken_back(
+    store: Store, writer: Writer
+) -> None:
+    store.give_order("compute1", OrderKind.MAINTENANCE, "r", "alice", at=10.0)
+    writer.keep_hosts([])
+    assert store.end_orders("compute1", OrderKind.MAINTENANCE, 11.0) is True
+    assert store.orders(12.0) == ()
+
+
+def test_of_many_hosts_an_error_names_only_some(store: Store, writer: Writer) -> None:
+    writer.put_hosts(Host(f"node{number:04d}", "192.0.2.1") for number in range(500))
+    with pytest.raises(StoreError, match=r"did you mean node0123\?.* and 491 more$") as caught:
+        store.give_order("node0123a", OrderKind.RESTORE, "", "alice")
+    assert len(str(caught.value)) < 300
+
+
+def test_what_people_write_is_kept_as_far_as_it_fits(store: Store, writer: Writer) -> None:
+    reason = "💥" * 20_000 + "\0"
+    pause = store.disarm(reason, "n" * 300)
+    given = store.give_order("compute1", OrderKind.MAINTENANCE, reason, "n" * 300)
+    assert store.pauses() == (pause,)
+    assert store.orders() == (given,)
+    assert (len(given.reason), len(given.by)) == (len(pause.reason), len(pause.by)) == (16_000, 255)

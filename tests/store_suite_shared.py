@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import insert, text
+from sqlalchemy.exc import IntegrityError
 from store_suite import HOST
 
 from hass_runtime.domain import (
@@ -19,12 +21,18 @@ from hass_runtime.domain import (
     HostState,
     Incident,
     Layer,
+    OrderKind,
+    Outcome,
+    Pause,
     Reading,
+    Scope,
     Verdict,
 )
-from hass_runtime.store import Lease, LeaseLost, Store, StoreError, Writer
+from hass_runtime.store import Lease, LeaseLost, Store, StoreError, Writer, orders
+from hass_runtime.store import engine as engines
+from hass_runtime.store import migrate as migrations
 from hass_runtime.store.migrate import VERSION_TABLE
-from hass_runtime.store.models import Base
+from hass_runtime.store.models import Base, IncidentTable
 
 
 def expire(store: Store) -> None:
@@ -168,33 +176,109 @@ def test_a_write_and_a_takeover_never_both_succeed(store: Store, url: str) -> No
 # The operator's switch
 
 
-def test_the_switch_needs_no_lease_and_keeps_its_history(store: Store) -> None:
-    assert store.disarmed(10.0) is None
+def test_every_throw_of_the_switch_is_kept(store: Store, writer: Writer) -> None:
     store.disarm("network works", "alice", at=10.0)
     store.disarm("power works", "bob", until=30.0, at=20.0)
-    disarm = store.disarmed(29.9)
-    assert disarm is not None
-    assert (disarm.reason, disarm.by, disarm.since, disarm.until) == ("power works", "bob", 20.0, 30.0)
-    assert store.disarmed(30.0) is None
-    assert store.arm(40.0) is False
+    store.disarm("disk", "alice", at=25.0, scope=Scope.HOST, name="compute1")
+    store.arm(40.0)
     store.disarm("third", "carol", at=50.0)
-    assert store.arm(60.0) is True
-    assert store.disarmed(61.0) is None
-    with store._engine.connect() as connection:
-        rows = connection.execute(text("SELECT reason, since, ended_at FROM disarm ORDER BY id")).all()
-    assert [tuple(row) for row in rows] == [
-        ("network works", 10.0, 20.0),
-        ("power works", 20.0, 30.0),
-        ("third", 50.0, 60.0),
+    store.arm(60.0)
+    assert _table(store, "SELECT reason, scope, name, since, ended_at FROM disarm ORDER BY id") == [
+        ("network works", "all", "", 10.0, 20.0),
+        ("power works", "all", "", 20.0, 30.0),
+        ("disk", "host", "compute1", 25.0, None),
+        ("third", "all", "", 50.0, 60.0),
     ]
 
 
-def test_the_switch_wants_a_reason_and_a_future(store: Store) -> None:
-    with pytest.raises(StoreError, match="reason"):
-        store.disarm("  ", "alice")
-    with pytest.raises(StoreError, match="after its beginning"):
-        store.disarm("x", "alice", until=5.0, at=10.0)
-    assert store.disarmed() is None
+def test_every_order_is_kept_with_its_true_end(store: Store, writer: Writer) -> None:
+    kind = OrderKind.MAINTENANCE
+    store.give_order("compute1", kind, "first", "alice", at=10.0)
+    store.give_order("compute1", kind, "second", "alice", until=30.0, at=20.0)
+    third = store.give_order("compute1", kind, "third", "alice", until=90.0, at=40.0)
+    writer.end_order(third.id, 50.0)
+    writer.end_order(third.id, 60.0)
+    fourth = store.give_order("compute1", kind, "fourth", "alice", until=70.0, at=65.0)
+    writer.end_order(fourth.id, 80.0)
+    assert store.end_orders("compute1", kind, 90.0) is False
+    assert _table(store, "SELECT reason, ended_at FROM host_order ORDER BY id") == [
+        ("first", 20.0),
+        ("second", 30.0),
+        ("third", 50.0),
+        ("fourth", 70.0),
+    ]
+
+
+def test_of_people_who_order_at_once_one_order_is_in_force(
+    store: Store, writer: Writer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first stops between its two statements: the other may not begin before it has ended."""
+    other_began = threading.Event()
+    ended: list[str] = []
+    end = orders._end
+
+    def end_and_stop(*arguments: Any) -> None:
+        end(*arguments)
+        ended.append(threading.current_thread().name)
+        if len(ended) == 1:
+            other_began.wait(0.5)
+        else:
+            other_began.set()
+
+    def order(who: str) -> None:
+        other = Store(url)
+        try:
+            other.give_order("compute1", OrderKind.MAINTENANCE, f"by {who}", who)
+        finally:
+            other.close()
+
+    monkeypatch.setattr(orders, "_end", end_and_stop)
+    _together([lambda: order("alice"), lambda: order("bob")])
+    assert len(set(ended)) == 2
+    assert len(store.orders()) == 1
+    assert len(_table(store, "SELECT id FROM host_order")) == 2
+
+
+def test_of_people_who_disarm_at_once_the_later_one_is_told_and_both_are_armed(store: Store) -> None:
+    for who, since in (("alice", 10.0), ("bob", 10.5)):  # as two controllers in the same moment would
+        _execute(store, f"INSERT INTO disarm (reason, operator, since) VALUES ('r', '{who}', {since})")
+    assert [pause.by for pause in store.pauses(11.0)] == ["bob"]
+    assert store.arm(12.0) is True
+    assert store.pauses(13.0) == ()
+
+
+def test_the_controllers_end_of_an_order_needs_the_lease(store: Store, writer: Writer) -> None:
+    given = store.give_order("compute1", OrderKind.RESTORE, "", "alice")
+    expire(store)
+    with pytest.raises(LeaseLost):
+        writer.end_order(given.id, 1.0)
+    assert store.orders() == (given,)
+
+
+# Incidents
+
+
+def test_the_database_itself_refuses_a_second_open_incident(store: Store, incident: Incident) -> None:
+    row = {
+        "host": "compute1",
+        "open_key": "compute1",
+        "fault": "x",
+        "layer": "os",
+        "why": "",
+        "outcome": "open",
+    }
+    row |= {
+        "opened_at": 1.0,
+        "decision": "",
+        "gate": "",
+        "reason": "",
+        "phase": "",
+        "attempts": 0,
+        "seen": "[]",
+    }
+    with pytest.raises(IntegrityError), store._engine.connect() as connection, connection.begin():
+        connection.execute(insert(IncidentTable).values(row))
+    assert len(store.incidents()) == 1
 
 
 # Schema and threads
@@ -229,14 +313,79 @@ def test_controllers_that_start_together_migrate_once(url: str) -> None:
     assert store.lease_acquire("ctl1", 60) is not None
 
 
-def test_a_migration_that_was_cut_short_is_done_again(store: Store, incident: Incident, url: str) -> None:
-    with store._engine.connect().execution_options(hass_write=True) as connection, connection.begin():
-        connection.execute(text("DROP TABLE disarm"))
-        connection.execute(text("DELETE FROM schema_version"))
+@pytest.mark.parametrize(
+    "undone",
+    [
+        ["DROP TABLE disarm", "DROP TABLE host_order", "DELETE FROM schema_version"],
+        ["DROP TABLE host_order", "UPDATE schema_version SET version_num = '0001'"],
+        ["DROP INDEX ix_incident_fenced_at", "UPDATE schema_version SET version_num = '0001'"],
+    ],
+)
+def test_a_migration_that_was_cut_short_is_done_again(
+    store: Store, incident: Incident, undone: list[str]
+) -> None:
+    for statement in undone:
+        on_table = statement.startswith("DROP INDEX") and store._engine.dialect.name != "sqlite"
+        _execute(store, statement + (" ON incident" if on_table else ""))
     store.migrate()
     store.check()
     assert store.incidents() == [incident]
     assert store.disarmed() is None
+    assert store.orders() == ()
+    test_the_migrations_make_what_the_models_say(store)
+
+
+def test_an_older_database_is_upgraded_with_what_is_in_it(url: str) -> None:
+    """The rows are written as the first schema had them, by SQL: today's models know more columns."""
+    store = Store(url)
+    _migrate_to(url, "0001")
+    with pytest.raises(StoreError, match=r"schema 0001 is older than this HASS needs \(0002\)"):
+        store.check()
+    host = "INSERT INTO host (name, cluster, address, bmc, watched, state, since, reason) VALUES"
+    disarm = "INSERT INTO disarm (reason, operator, since, until, ended_at) VALUES"
+    incident = (
+        "INSERT INTO incident (host, open_key, fault, layer, why, outcome, opened_at, closed_at, decision,"
+        " gate, reason, phase, attempts, seen) VALUES"
+    )
+    step = (
+        "INSERT INTO step (incident, run, task, action, name, status, started_at, finished_at, detail) VALUES"
+    )
+    for statement in (
+        f"{host} ('compute1', 'rack-a', '192.0.2.11', 1, 1, 'fenced', 12.5, 'off by BMC')",
+        f"{host} ('compute2', 'rack-a', '192.0.2.12', 0, 1, 'healthy', 1.0, '')",
+        f"{disarm} ('old works', 'alice', 1.0, NULL, 2.0)",
+        f"{disarm} ('network works', 'bob', 5.0, NULL, NULL)",
+        f"{incident} ('compute2', NULL, 'power', 'power', 'off', 'recovered', 10.0, 90.0, 'd', '', 'r',"
+        " 'host_restore', 1, '[]')",
+        f"{incident} ('compute1', 'compute1', 'power', 'power', 'off', 'held', 100.0, NULL, 'd', 'storm',"
+        " 'r', 'host_failure', 2, '[]')",
+        f"{step} (1, 'r1', 't1', 'hass_fence', 'Fence', 'failed', 11.0, 12.0, '')",
+        f"{step} (1, 'r2', 't1', 'hass_fence', 'Fence', 'changed', 20.0, 22.5, '')",
+        f"{step} (1, 'r3', 't1', 'hass_fence', 'Fence', 'ok', 30.0, 31.0, '')",
+        f"{step} (1, 'r3', 't2', 'hass_evacuate', 'Evacuate', 'ok', 5.0, 6.0, '')",
+        f"{step} (2, 'r4', 't1', 'hass_fence', 'Fence', 'failed', 101.0, 102.0, '')",
+    ):
+        _execute(store, statement)
+    store.migrate()
+    store.check()
+    assert store.pauses(6.0) == (Pause("network works", "bob", 5.0),)
+    open_one, closed = store.incidents()
+    assert (open_one.host, open_one.outcome, open_one.gate) == ("compute1", Outcome.HELD, "storm")
+    assert (open_one.attempts, open_one.rung, open_one.tries, open_one.fenced_at) == (2, 0, 0, None)
+    assert (closed.closed_at, closed.fenced_at) == (90.0, 22.5)
+    assert store.fences_since(0.0) == [closed]
+    assert [(row.name, row.state) for row in store.hosts()] == [
+        ("compute1", HostState.FENCED),
+        ("compute2", HostState.HEALTHY),
+    ]
+    test_the_migrations_make_what_the_models_say(store)
+    lease = store.lease_acquire("ctl1", 60)
+    assert lease is not None
+    writer = store.writer(lease)
+    assert writer.update_incident(open_one.id, rung=1, tries=1, fenced_at=120.0).fenced_at == 120.0
+    given = store.give_order("compute2", OrderKind.MAINTENANCE, "r", "alice", at=200.0)
+    assert store.orders(201.0) == (given,)
+    store.close()
 
 
 def test_a_newer_database_is_refused_in_one_line(store: Store) -> None:
@@ -264,6 +413,30 @@ def test_many_threads_read_while_one_writes(store: Store, writer: Writer) -> Non
             assert len(seen) <= 1  # a cycle is one transaction: never half of it
 
     _together([write, read, read, read])
+
+
+def _migrate_to(url: str, revision: str) -> None:
+    """Make the tables as an earlier release of HASS would have."""
+    parsed = engines.parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engines.prepare_file(parsed)
+    engine = engines.open_engine(parsed, connect_timeout=5, timeout=60, pooled=False)
+    with engine.connect().execution_options(hass_write=True) as connection:
+        config = migrations._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        connection.commit()
+    engine.dispose()
+
+
+def _execute(store: Store, statement: str) -> None:
+    with store._engine.connect().execution_options(hass_write=True) as connection, connection.begin():
+        connection.execute(text(statement))
+
+
+def _table(store: Store, query: str) -> list[tuple[Any, ...]]:
+    with store._engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(query))]
 
 
 def _with_own_store(url: str, name: str) -> Lease | None:

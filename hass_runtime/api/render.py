@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from hass_runtime.domain import Incident, Move, Step
-from hass_runtime.store.records import Disarm, HostRow, Run
+from hass_runtime.domain import Incident, Move, Order, Pause, Scope, Step
+from hass_runtime.store.records import HostRow, Run
 
 Json = dict[str, Any]
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -48,7 +48,7 @@ def host(row: HostRow) -> Json:
 
 
 def incident(found: Incident) -> Json:
-    """``duration`` is in seconds, null while the incident has no end."""
+    """``duration`` is in seconds, null while the incident has no end; ``rung`` counts from 0."""
     return {
         "id": found.id,
         "host": found.host,
@@ -64,6 +64,9 @@ def incident(found: Incident) -> Json:
         "reason": found.reason,
         "phase": found.phase,
         "attempts": found.attempts,
+        "rung": found.rung,
+        "tries": found.tries,
+        "fenced_at": moment(found.fenced_at),
         "seen": [_seen(item) for item in found.seen],
     }
 
@@ -124,17 +127,39 @@ def run(item: Run) -> Json:
     }
 
 
-def switch(disarm: Disarm | None) -> Json:
-    if disarm is None:
-        return {"armed": True, "disarmed": None}
+def switch(pauses: Iterable[Pause]) -> Json:
+    """``armed`` is about everything: a cluster or a host may be paused all the same."""
+    found = list(pauses)
+    everywhere = next((item for item in found if item.scope is Scope.ALL), None)
+    told = None if everywhere is None else pause(everywhere)
     return {
-        "armed": False,
-        "disarmed": {
-            "reason": disarm.reason,
-            "by": disarm.by,
-            "since": moment(disarm.since),
-            "until": moment(disarm.until),
-        },
+        "armed": told is None,
+        "disarmed": told and {key: told[key] for key in ("reason", "by", "since", "until")},
+        "pauses": [pause(item) for item in found],
+    }
+
+
+def pause(item: Pause) -> Json:
+    return {
+        "scope": item.scope.value,
+        "name": item.name,
+        "reason": item.reason,
+        "by": item.by,
+        "since": moment(item.since),
+        "until": moment(item.until),
+    }
+
+
+def order(item: Order) -> Json:
+    return {
+        "id": item.id,
+        "host": item.host,
+        "kind": item.kind.value,
+        "reason": item.reason,
+        "by": item.by,
+        "at": moment(item.at),
+        "until": moment(item.until),
+        "drain": item.drain,
     }
 
 

@@ -69,7 +69,13 @@ def incident(id: int) -> ResponseReturnValue:
 @views.get("/v1/switch")
 def switch() -> ResponseReturnValue:
     _known_arguments()
-    return jsonify(render.switch(_store().disarmed(time.time())))
+    return jsonify(render.switch(_store().pauses(time.time())))
+
+
+@views.get("/v1/orders")
+def orders() -> ResponseReturnValue:
+    _known_arguments()
+    return jsonify({"orders": [render.order(item) for item in _store().orders(time.time())]})
 
 
 @views.get("/v1/openapi.json")

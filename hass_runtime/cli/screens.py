@@ -15,6 +15,14 @@ from hass_runtime.report.timeline import GATES, Item, RunStory, Timeline, build,
 from hass_runtime.report.words import clock, count, offset, plain, seconds, span
 
 Json = Mapping[str, Any]
+LAYERS = ("power", "hardware", "os", "network", "storage", "service")
+# The others are shown where some host has them.
+ALWAYS_SHOWN = ("power", "network", "service")
+ORDERS = {
+    "maintenance": "maintenance",
+    "confirm_fenced": "confirmed to be off",
+    "restore": "to be restored",
+}
 # word -> (symbol, its substitute in ASCII, style)
 LOOKS = {
     "ok": ("✓", "+", "green"),
@@ -31,6 +39,7 @@ LOOKS = {
     "skipped": ("·", ".", "dim"),
     "open": ("▸", ">", "bold cyan"),
     "unknown": ("?", "?", "yellow"),
+    "warning": ("▲", "!", "yellow"),
     "held": ("‖", "=", "bold yellow"),
     "suspect": ("◌", "?", "yellow"),
     "maintenance": ("◌", "m", "blue"),
@@ -46,8 +55,8 @@ LOOKS = {
 
 
 def status(console: Console, found: Json) -> None:
-    """Health, switch, hosts and open incidents."""
-    health, switch = found["health"], found["switch"]
+    """Health, what people want, hosts and open incidents."""
+    health = found["health"]
     state = plain(health.get("status"))
     line = Text("controller ").append(
         state or "unknown", "bold green" if state in ("ok", "standby") else "bold red"
@@ -60,12 +69,18 @@ def status(console: Console, found: Json) -> None:
     console.print(line)
     if health.get("reason"):
         console.print(Text(f"  {plain(health['reason'])}", "red"))
-    disarmed = switch.get("disarmed")
-    if disarmed:
-        until = clock(seconds(disarmed.get("until")), "%Y-%m-%d %H:%M:%S", local=True)
-        words = f"DISARMED by {plain(disarmed.get('by'))}: {plain(disarmed.get('reason'))}"
-        console.print(Text(words + (f" (until {until})" if until else ""), "bold yellow"))
-    table = _table("host", "cluster", "address", "state", "since", "power", "network", "service", "why")
+    for layer, why in (health.get("blind") or {}).items():
+        console.print(Text(f"BLIND on layer {plain(layer)}: {plain(why)}", "bold red"))
+    for pause in found["switch"].get("pauses", ()):
+        console.print(Text(_pause(pause), "bold yellow"))
+    for order in found["orders"]:
+        console.print(Text(_order(order), "bold blue"))
+    shown = [
+        name
+        for name in LAYERS
+        if name in ALWAYS_SHOWN or any(name in host.get("layers", {}) for host in found["hosts"])
+    ]
+    table = _table("host", "cluster", "address", "state", "since", *shown, "why")
     for host in found["hosts"]:
         layers = host.get("layers", {})
         table.add_row(
@@ -74,7 +89,7 @@ def status(console: Console, found: Json) -> None:
             plain(host["address"]),
             _look(console, host["state"]),
             clock(seconds(host["since"]), "%m-%d %H:%M:%S", local=True),
-            *(_layer(console, layers.get(name), host["bmc"] or name != "power") for name in _LAYERS),
+            *(_layer(console, layers.get(name), host["bmc"] or name != "power") for name in shown),
             plain(host["reason"]),
         )
     console.print(table)
@@ -83,6 +98,27 @@ def status(console: Console, found: Json) -> None:
     if found["incidents"]:
         console.print()
         incidents(console, found["incidents"])
+
+
+def orders(console: Console, found: Json) -> None:
+    """One line an order, and one a pause."""
+    for pause in found["pauses"]:
+        console.print(Text(_pause(pause), "bold yellow"))
+    if not found["orders"]:
+        console.print(Text("no orders", "dim"))
+        return
+    table = _table("no", "host", "order", "by", "since", "until", "why")
+    for order in found["orders"]:
+        table.add_row(
+            str(order["id"]),
+            plain(order["host"]),
+            ORDERS.get(order["kind"], plain(order["kind"])) + (", drained" if order["drain"] else ""),
+            plain(order["by"]),
+            _moment(order["at"]),
+            _moment(order["until"]),
+            plain(order["reason"]),
+        )
+    console.print(table)
 
 
 def incidents(console: Console, found: Sequence[Json]) -> None:
@@ -115,7 +151,8 @@ def incident(console: Console, found: Json, now: float | None = None) -> None:
     console.print(head)
     console.print(Text(f"  {headline(story)}", "bold"))
     began = f"began {clock(story.begin, '%Y-%m-%d %H:%M:%S %Z', local=True)}"
-    console.print(Text("  " + "; ".join(filter(None, (began, _numbers(story)))), "dim"))
+    numbers = _numbers(story, seconds(found.get("fenced_at")))
+    console.print(Text("  " + "; ".join(filter(None, (began, numbers))), "dim"))
     _section(console, "Seen")
     table = _rows()
     for reading in story.seen:
@@ -125,6 +162,9 @@ def incident(console: Console, found: Json, now: float | None = None) -> None:
     console.print(Padding(table if story.seen else Text("no reading was written down", "dim"), (0, 0, 0, 2)))
     _section(console, "Decided")
     console.print(Text(f"  {story.decision or story.why or 'nothing is written down'}"))
+    ladder = _ladder(found)
+    if ladder:
+        console.print(Text(f"  {ladder}"))
     if story.outcome == "held" or story.gate:
         meaning = GATES.get(story.gate, "")
         gate = f"{story.gate}" + (f" ({meaning})" if meaning else "") if story.gate else "waits"
@@ -141,7 +181,35 @@ def incident(console: Console, found: Json, now: float | None = None) -> None:
         console.print(Text("  ").append_text(_look(console, story.verdict)).append(f"  {story.reason}"))
 
 
-_LAYERS = ("power", "network", "service")
+def _pause(pause: Json) -> str:
+    """A pause in words; the wide ones in capitals, because they explain why nothing happens."""
+    where = (
+        "DISARMED" if pause["scope"] == "all" else f"{plain(pause['scope'])} {plain(pause['name'])} paused"
+    )
+    until = _moment(pause.get("until"))
+    words = f"{where} by {plain(pause.get('by'))}: {plain(pause.get('reason'))}"
+    return words + (f" (until {until})" if until else "")
+
+
+def _order(order: Json) -> str:
+    """An order in words."""
+    what = ORDERS.get(order["kind"], plain(order["kind"]))
+    words = f"{plain(order['host'])}: {what}, ordered by {plain(order['by'])}"
+    until = _moment(order["until"])
+    return ": ".join(filter(None, (words, plain(order["reason"])))) + (f" (until {until})" if until else "")
+
+
+def _ladder(found: Json) -> str:
+    """How far the incident went up its fault's ladder of remedies; "" before the first."""
+    rung, tries, phase = found.get("rung") or 0, found.get("tries") or 0, plain(found.get("phase"))
+    if not tries:
+        return ""
+    where = f"rung {rung + 1} of its ladder, try {tries}"
+    return f"remedy: {phase}, after {where}" if phase == "host_restore" else f"remedy: {phase}, {where}"
+
+
+def _moment(text: object) -> str:
+    return clock(seconds(text), "%Y-%m-%d %H:%M:%S", local=True)
 
 
 def _run(console: Console, story: Timeline, run: RunStory) -> None:
@@ -180,9 +248,11 @@ def _moves(console: Console, story: Timeline) -> None:
     console.print(Padding(table, (0, 0, 0, 2)))
 
 
-def _numbers(story: Timeline) -> str:
+def _numbers(story: Timeline, fenced_at: float | None) -> str:
+    """Seconds from the first sign. A fence is known by its moment, even without a step of it."""
     names = {"decided": "sure after", "fenced": "proven off after", "active": "last instance up after"}
-    parts = [(words, story.since_begin(key)) for key, words in names.items()]
+    known = {"fenced": None if fenced_at is None else fenced_at - story.begin}
+    parts = [(words, story.since_begin(key) or known.get(key)) for key, words in names.items()]
     return ", ".join(f"{words} {span(after)}" for words, after in parts if after)
 
 

@@ -2,85 +2,73 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from hass_runtime.store import Store
+from hass_runtime.cli.person import CONFIG, database, lasting, moment, who
+from hass_runtime.domain import Scope
+from hass_runtime.report.words import plain
 
-CONFIG = click.option(
-    "--config",
-    default="/etc/hass.conf",
-    show_default=True,
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
-    help="The controller's configuration: it names the database.",
-)
+if TYPE_CHECKING:
+    from hass_runtime.domain import Pause
+
+HOST = click.option("--host", metavar="NAME", help="This host only.")
+CLUSTER = click.option("--cluster", metavar="NAME", help="The hosts of this cluster only.")
 
 
 @click.command()
 @click.option("--reason", required=True, help="Why; whoever is called at night reads it.")
-@click.option(
-    "--for",
-    "duration",
-    type=click.FloatRange(min=1.0),
-    metavar="SECONDS",
-    help="Arm again by itself after so many seconds; otherwise it lasts until `hass arm`.",
-)
+@HOST
+@CLUSTER
+@lasting("Arm again by itself after TIME; otherwise it lasts until `hass arm`.")
 @CONFIG
-def disarm(reason: str, duration: float | None, config: str) -> None:
-    """Stop HASS from acting: it goes on watching, and holds every fault back."""
+def disarm(reason: str, host: str | None, cluster: str | None, duration: float | None, config: str) -> None:
+    """Stop HASS from acting: it goes on watching, and holds every fault back.
+
+    Everywhere, or on one cluster or host; each such pause is ended on its own.
+    """
     if not reason.strip():
         raise click.BadParameter("must not be empty", param_hint="--reason")
+    scope, name = _scope(host, cluster)
     now = time.time()
-    with _database(config) as store:
-        made = store.disarm(reason, _who(), None if duration is None else now + duration, now)
-    until = "until `hass arm`"
-    if made.until is not None:
-        until = f"until {datetime.fromtimestamp(made.until):%Y-%m-%d %H:%M:%S}"
-    click.echo(f"disarmed by {made.by} {until}: {made.reason}")
+    until = None if duration is None else now + duration
+    with database(config) as store:
+        made = store.disarm(reason, who(), until, now, scope, name)
+    end = f"until {moment(made.until)}" if made.until is not None else f"until `{_arming(made)}`"
+    click.echo(f"{_what(scope, name)}disarmed by {made.by} {end}: {made.reason}")
 
 
 @click.command()
+@HOST
+@CLUSTER
 @CONFIG
-def arm(config: str) -> None:
-    """Let HASS act again."""
-    with _database(config) as store:
-        was = store.arm()
-    click.echo("armed" if was else "armed (it was not disarmed)")
+def arm(host: str | None, cluster: str | None, config: str) -> None:
+    """Let HASS act again: ends the pause of everything, or of one cluster or host."""
+    scope, name = _scope(host, cluster)
+    with database(config) as store:
+        was = store.arm(scope=scope, name=name)
+        left = store.pauses()
+    click.echo(f"{_what(scope, name)}armed" + ("" if was else " (it was not disarmed)"))
+    for pause in left:
+        what = _what(pause.scope, pause.name).rstrip(": ") or "everything"
+        why = f"by {plain(pause.by)}: {plain(pause.reason)}"
+        click.echo(f"still disarmed: {what}, {why} (`{_arming(pause)}` ends it)")
 
 
-@contextmanager
-def _database(config: str) -> Iterator[Store]:
-    """The store of a configuration file, checked; every failure is one line and exit status 1."""
-    from hass_runtime.settings import SettingsError, load_controller
-    from hass_runtime.store import Store, StoreError
-
-    try:
-        store = Store(load_controller(config).database_url)
-        try:
-            store.check()
-            yield store
-        finally:
-            store.close()
-    except SettingsError as exc:
-        raise click.ClickException("\n".join(exc.problems)) from None
-    except StoreError as exc:
-        raise click.ClickException(str(exc)) from None
+def _scope(host: str | None, cluster: str | None) -> tuple[Scope, str]:
+    if host is not None and cluster is not None:
+        raise click.UsageError("--host and --cluster cannot be used together")
+    if host is not None:
+        return Scope.HOST, host
+    return (Scope.ALL, "") if cluster is None else (Scope.CLUSTER, cluster)
 
 
-def _who() -> str:
-    """Who asks: behind sudo the person, not root."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = f"uid {os.getuid()}"
-    behind = os.environ.get("SUDO_USER", "")
-    return f"{behind} (as {user})" if behind and behind != user else user
+def _what(scope: Scope, name: str) -> str:
+    return "" if scope is Scope.ALL else f"{scope.value} {name}: "
+
+
+def _arming(pause: Pause) -> str:
+    return "hass arm" if pause.scope is Scope.ALL else f"hass arm --{pause.scope.value} {quote(pause.name)}"

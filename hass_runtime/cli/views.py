@@ -1,4 +1,4 @@
-"""`hass status`, `hass incidents`, `hass incident show|report`: what the REST interface knows, for people."""
+"""`hass status`, `orders`, `incidents`, `incident show|report`: what the REST interface knows, for people."""
 
 from __future__ import annotations
 
@@ -43,10 +43,20 @@ def status(api: str, form: str) -> None:
     found = {
         "health": client.get("/healthz", accept=(503,)),
         "switch": client.get("/v1/switch"),
+        "orders": client.get("/v1/orders")["orders"],
         "hosts": client.get("/v1/hosts")["hosts"],
         "incidents": client.get("/v1/incidents", {"open": "true", "limit": 1000})["incidents"],
     }
     _show(form, found, lambda console: screens.status(console, found))
+
+
+@click.command()
+@_options
+def orders(api: str, form: str) -> None:
+    """What people have ordered for hosts, and what they have paused, as far as it is in force."""
+    client = Client(api)
+    found = client.get("/v1/orders") | {"pauses": client.get("/v1/switch")["pauses"]}
+    _show(form, found, lambda console: screens.orders(console, found))
 
 
 @click.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from hass_runtime.decide.symptoms import Sign, Symptom
@@ -15,16 +15,16 @@ class Thresholds:
 
     Attributes:
         misses: consecutive failed readings of a layer (`polling_threshold`).
-        complaints: consecutive answers in which the host itself reports a failed service, which it may
-            be restarting (`wait_restart_threshold`).
         transient: seconds that a patient row of the table must hold (`network_transient_time`).
         stale_after: seconds after which a reading says nothing any more.
+        planned: seconds that a host may be away after it said that it was being shut down
+            (`planned_shutdown_time`).
     """
 
     misses: int
-    complaints: int
     transient: float
     stale_after: float
+    planned: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -33,23 +33,29 @@ class LayerTrack:
 
     ``count`` is how many readings in a row were like the last one, ``since`` when the first of them was.
     ``misses`` counts silent failures since the layer was last heard of; readings that could say nothing do
-    not interrupt it, or a BMC that answers every other time would hide a dead host for ever.
+    not interrupt it, or a BMC that answers every other time would hide a dead host for ever. ``heard_at`` is
+    when the host itself last spoke on this layer.
     """
 
     reading: Reading
     count: int
     since: float
     misses: int = 0
+    heard_at: float | None = None
 
 
 @dataclass(frozen=True)
 class HostTrack:
-    """The recent past of a host, layer by layer, and since when which rows of the table hold."""
+    """The recent past of a host, layer by layer, and since when which rows of the table hold.
+
+    ``leaving``: the last that the host itself said was that it is being shut down.
+    """
 
     host: str
     layers: Mapping[Layer, LayerTrack] = field(default_factory=dict)
     matched: str = ""
     matched_since: float = 0.0
+    leaving: bool = False
 
 
 def _alike(a: Reading, b: Reading) -> bool:
@@ -64,15 +70,19 @@ def observe(track: HostTrack, reading: Reading) -> HostTrack:
     if known is not None and reading.at < known.reading.at:
         return track
     misses = known.misses if known is not None else 0
+    heard_at = reading.at if reading.answered else known.heard_at if known is not None else None
     if reading.verdict is Verdict.FAILED and not reading.answered:
         misses += 1
     elif reading.verdict is not Verdict.UNKNOWN:
         misses = 0
     if known is not None and _alike(known.reading, reading):
-        new = LayerTrack(reading, known.count + 1, known.since, misses)
+        new = LayerTrack(reading, known.count + 1, known.since, misses, heard_at)
     else:
-        new = LayerTrack(reading, 1, reading.at, misses)
-    return replace(track, layers={**track.layers, reading.layer: new})
+        new = LayerTrack(reading, 1, reading.at, misses, heard_at)
+    leaving = reading.leaving if reading.answered and reading.layer is Layer.SERVICE else track.leaving
+    # Written out: `replace` takes three times as long, and this runs for every reading of every host.
+    layers = {**track.layers, reading.layer: new}
+    return HostTrack(track.host, layers, track.matched, track.matched_since, leaving)
 
 
 def sign(layer: LayerTrack | None, now: float, limits: Thresholds) -> Sign:
@@ -84,39 +94,61 @@ def sign(layer: LayerTrack | None, now: float, limits: Thresholds) -> Sign:
         return Sign.OK
     if reading.verdict is Verdict.UNKNOWN:
         return Sign.UNKNOWN
+    if reading.verdict is Verdict.WARNING:
+        return Sign.WARNING if layer.count >= limits.misses else Sign.MISSING
     if reading.answered:
-        return Sign.COMPLAINING if layer.count > limits.complaints else Sign.MISSING
+        return Sign.COMPLAINING if layer.count >= limits.misses else Sign.MISSING
     return Sign.SILENT if layer.misses >= limits.misses else Sign.MISSING
 
 
-def signs(track: HostTrack, now: float, limits: Thresholds) -> dict[Layer, Sign]:
-    """The signs of every layer."""
-    return {layer: sign(track.layers.get(layer), now, limits) for layer in Layer}
+def signs(
+    track: HostTrack, now: float, limits: Thresholds, blind: Collection[Layer] = ()
+) -> dict[Layer, Sign]:
+    """The signs of every layer that was ever read; a blind detector's layer is unknown."""
+    return {
+        layer: Sign.UNKNOWN if layer in blind else sign(known, now, limits)
+        for layer, known in track.layers.items()
+    }
 
 
 def diagnose(
-    track: HostTrack, table: tuple[Symptom, ...], now: float, limits: Thresholds
+    track: HostTrack,
+    table: tuple[Symptom, ...],
+    now: float,
+    limits: Thresholds,
+    blind: Collection[Layer] = (),
 ) -> tuple[HostTrack, Fault | None]:
-    """Find the fault of a host, or none.
+    """Find the fault of a host, or none. What the detector of a ``blind`` layer says is not believed.
 
     Returns:
         The track with the memory of which row holds since when, and the fault. A patient row that has
         not held long enough gives no fault yet; the memory survives a change between patient rows
         (a host that is unreachable does not become less so when its BMC goes silent too).
     """
-    looks = signs(track, now, limits)
+    looks = signs(track, now, limits, blind)
     row = next((row for row in table if row.matches(looks)), None)
     if row is None:
-        return replace(track, matched="", matched_since=0.0), None
-    if not row.patient:
-        return replace(track, matched=row.fault, matched_since=now), fault_of(track, row, looks)
-    patient_rows = {other.fault for other in table if other.patient}
-    since = track.matched_since if track.matched in patient_rows else now
+        return (replace(track, matched="", matched_since=0.0) if track.matched else track), None
+    wait = limits.transient if row.patient else 0.0
+    if track.leaving and _gone(looks):
+        wait = max(wait, limits.planned)
+    if not wait:
+        return replace(track, matched=row.fault, matched_since=now), fault_of(track, row)
+    waiting = {other.fault for other in table if other.patient}
+    if track.leaving:  # while it goes down it passes through rows that are not patient
+        waiting |= {other.fault for other in table}
+    since = track.matched_since if track.matched in waiting else now
     track = replace(track, matched=row.fault, matched_since=since)
-    return track, fault_of(track, row, looks) if now - since >= limits.transient else None
+    return track, fault_of(track, row) if now - since >= wait else None
 
 
-def fault_of(track: HostTrack, row: Symptom, looks: Mapping[Layer, Sign]) -> Fault:
+def _gone(looks: Mapping[Layer, Sign]) -> bool:
+    """True when the host does not speak on any layer."""
+    speaking = (Sign.OK, Sign.COMPLAINING)
+    return not any(looks.get(layer) in speaking for layer in (Layer.NETWORK, Layer.SERVICE))
+
+
+def fault_of(track: HostTrack, row: Symptom) -> Fault:
     """The fault that a matching row stands for, with what was read of the layers that the row names.
 
     ``seen`` has the latest evidence, dated from the first reading that was like it: the first sign.
@@ -136,8 +168,10 @@ def describe(track: HostTrack, now: float, limits: Thresholds) -> str:
             continue
         if looks[layer] in (Sign.OK, Sign.UNKNOWN):
             rest.append(f"{layer.value} {looks[layer].value}")
+        elif known.reading.verdict is Verdict.WARNING:
+            failing.append(f"{layer.value} warns {known.count}/{limits.misses}")
         elif known.reading.answered:
-            failing.append(f"{layer.value} complains {known.count}/{limits.complaints + 1}")
+            failing.append(f"{layer.value} complains {known.count}/{limits.misses}")
         else:
             failing.append(f"{layer.value} failed {known.misses}/{limits.misses}")
     return ", ".join(failing + rest) or "nothing seen yet"

@@ -21,18 +21,30 @@ MEANING: dict[HostState, str] = {
 _BEGIN = frozenset({HostState.FENCING, HostState.HELD, HostState.FAULTY})
 _S = HostState
 NEXT: dict[HostState, frozenset[HostState]] = {
-    _S.HEALTHY: frozenset({_S.SUSPECT, _S.FAULTY, _S.MAINTENANCE}),
-    _S.SUSPECT: frozenset({_S.HEALTHY, _S.FAULTY, _S.MAINTENANCE}),
-    _S.FAULTY: frozenset({_S.HELD, _S.FENCING, _S.HEALTHY, _S.SUSPECT}),
-    _S.HELD: frozenset({_S.FENCING, _S.RESTORING, _S.HEALTHY, _S.SUSPECT, _S.FAULTY, _S.EVACUATED}),
+    # Straight to evacuating: emptied by live migration, for maintenance or ahead of a failure.
+    _S.HEALTHY: frozenset({_S.SUSPECT, _S.FAULTY, _S.MAINTENANCE, _S.EVACUATING}),
+    _S.SUSPECT: frozenset({_S.HEALTHY, _S.FAULTY, _S.MAINTENANCE, _S.EVACUATING}),
+    _S.FAULTY: frozenset(
+        {_S.HELD, _S.FENCING, _S.HEALTHY, _S.SUSPECT, _S.EVACUATING, _S.MAINTENANCE, _S.RESTORING}
+    ),
+    _S.HELD: frozenset(
+        {
+            *(_S.FENCING, _S.RESTORING, _S.HEALTHY, _S.SUSPECT, _S.FAULTY, _S.EVACUATED),
+            *(_S.EVACUATING, _S.MAINTENANCE),
+        }
+    ),
     # Straight to healthy: a fence that was lost with its controller and had proven nothing.
     _S.FENCING: frozenset({_S.FENCED, _S.EVACUATED, _S.HELD, _S.HEALTHY}),
     _S.FENCED: frozenset({_S.EVACUATING, _S.EVACUATED, _S.HELD, _S.FENCING}),
-    _S.EVACUATING: frozenset({_S.EVACUATED, _S.HELD, _S.FENCING}),
-    _S.EVACUATED: frozenset({_S.RESTORING, _S.QUARANTINED}),
-    _S.RESTORING: frozenset({_S.HEALTHY, _S.EVACUATED, _S.QUARANTINED, _S.RESTORING}),
+    # To faulty or restoring: a drain that was given up, for a milder fault or none.
+    _S.EVACUATING: frozenset(
+        {_S.EVACUATED, _S.HELD, _S.FENCING, _S.MAINTENANCE, _S.FAULTY, _S.RESTORING, _S.SUSPECT}
+    ),
+    # To fencing or held: it was drained only, and dies now.
+    _S.EVACUATED: frozenset({_S.RESTORING, _S.QUARANTINED, _S.MAINTENANCE, _S.FENCING, _S.HELD}),
+    _S.RESTORING: frozenset({_S.HEALTHY, _S.EVACUATED, _S.QUARANTINED, _S.RESTORING, _S.MAINTENANCE}),
     _S.QUARANTINED: frozenset({_S.RESTORING, _S.MAINTENANCE}),
-    _S.MAINTENANCE: frozenset({_S.SUSPECT, _S.HEALTHY, *_BEGIN}),
+    _S.MAINTENANCE: frozenset({_S.SUSPECT, _S.HEALTHY, _S.RESTORING, _S.EVACUATING, _S.QUARANTINED, *_BEGIN}),
 }
 
 # A remedy has begun on a host in one of these: it counts as failed until it is back.

@@ -1,4 +1,4 @@
-"""The symptom table: which pattern of readings is which fault, and which playbook remedies it.
+"""The symptom table: which pattern of readings is which fault, and which playbooks remedy it.
 
 The table is data (`symptoms.yml`) that an operator can read and extend; this module gives it a type and
 says all that is wrong with it at once.
@@ -17,11 +17,12 @@ from hass_runtime.domain import Layer
 class Sign(str, Enum):
     """How a layer of a host looks after debouncing.
 
-    ``missing`` is a failure still below its threshold; ``silent`` and ``complaining`` are both failures:
-    nothing answered, or the host itself answered that something is wrong.
+    ``missing`` is a failure or a warning still below its threshold; ``silent`` and ``complaining`` are both
+    failures: nothing answered, or the host itself answered that something is wrong.
     """
 
     OK = "ok"
+    WARNING = "warning"
     MISSING = "missing"
     SILENT = "silent"
     COMPLAINING = "complaining"
@@ -29,7 +30,7 @@ class Sign(str, Enum):
 
 
 # What an operator may write for a layer; `failed` covers both kinds of failure.
-_WORDS: dict[str, frozenset[Sign]] = {
+WORDS: dict[str, frozenset[Sign]] = {
     **{sign.value: frozenset({sign}) for sign in Sign},
     "failed": frozenset({Sign.SILENT, Sign.COMPLAINING}),
     "any": frozenset(Sign),
@@ -37,23 +38,37 @@ _WORDS: dict[str, frozenset[Sign]] = {
 
 
 @dataclass(frozen=True)
+class Rung:
+    """One step of a ladder: a playbook, how often it is tried before the next rung, and how long one try may
+    take (seconds; None: what the settings say for it).
+    """
+
+    playbook: str
+    tries: int = 1
+    deadline: float | None = None
+
+
+@dataclass(frozen=True)
 class Symptom:
     """One row: when every layer in ``when`` shows one of its signs, the fault is ``fault``.
 
-    ``remedy`` names a remediation playbook, or is empty for a fault that is only reported. ``patient``
-    rows must hold for `network_transient_time` seconds before they count: the network may come back.
+    ``ladder`` are its remedies, the mildest first; empty for a fault that is only reported. ``patient`` rows
+    must hold for `network_transient_time` seconds before they count: the network may come back.
     """
 
     fault: str
     layer: Layer
     when: Mapping[Layer, frozenset[Sign]]
     why: str
-    remedy: str = ""
+    ladder: tuple[Rung, ...] = ()
     patient: bool = False
 
     def matches(self, signs: Mapping[Layer, Sign]) -> bool:
         """True when every layer that the row names shows one of the signs it asks for."""
-        return all(signs.get(layer, Sign.UNKNOWN) in wanted for layer, wanted in self.when.items())
+        for layer, wanted in self.when.items():  # a loop: this runs for every host in every cycle
+            if signs.get(layer, Sign.UNKNOWN) not in wanted:
+                return False
+        return True
 
 
 class SymptomError(ValueError):
@@ -67,6 +82,8 @@ class SymptomError(ValueError):
 @dataclass
 class _Reader:
     source: str
+    remedies: frozenset[str]
+    numbers: Mapping[str, int]
     problems: list[str] = field(default_factory=list)
 
     def complain(self, row: int, text: str) -> None:
@@ -74,29 +91,33 @@ class _Reader:
 
 
 _KEYS = {"fault", "layer", "when", "why", "remedy", "patient"}
+_RUNG_KEYS = {"playbook", "tries", "deadline"}
 
 
-def parse(data: Any, source: str, remedies: frozenset[str]) -> tuple[Symptom, ...]:
+def parse(
+    data: Any, source: str, remedies: frozenset[str], numbers: Mapping[str, int] | None = None
+) -> tuple[Symptom, ...]:
     """Turn the loaded YAML of a table into rows.
 
     Args:
         data: a list of mappings, as in `symptoms.yml`.
         source: the file's name, for messages.
         remedies: names of the playbooks that exist.
+        numbers: what may stand for a number of tries, such as wait_restart_threshold.
 
     Raises:
         SymptomError: with every problem found.
     """
-    reader = _Reader(source)
+    reader = _Reader(source, remedies, numbers or {})
     if not isinstance(data, list) or not data:
         raise SymptomError([f"{source}: expected a list of rows, got {type(data).__name__}"])
-    rows = [_row(reader, number, raw, remedies) for number, raw in enumerate(data, start=1)]
+    rows = [_row(reader, number, raw) for number, raw in enumerate(data, start=1)]
     if reader.problems:
         raise SymptomError(reader.problems)
     return tuple(row for row in rows if row is not None)
 
 
-def _row(reader: _Reader, number: int, raw: Any, remedies: frozenset[str]) -> Symptom | None:
+def _row(reader: _Reader, number: int, raw: Any) -> Symptom | None:
     if not isinstance(raw, dict):
         reader.complain(number, f"expected a mapping with {', '.join(sorted(_KEYS))}, got {raw!r}")
         return None
@@ -108,16 +129,13 @@ def _row(reader: _Reader, number: int, raw: Any, remedies: frozenset[str]) -> Sy
             reader.complain(number, f"key '{key}': expected a text, got {raw.get(key)!r}")
     layer = _layer(reader, number, "layer", raw.get("layer"))
     when = _when(reader, number, raw.get("when"))
-    remedy = raw.get("remedy", "")
-    if remedy not in remedies | {""}:
-        known = ", ".join(sorted(remedies)) or "none"
-        reader.complain(number, f"key 'remedy': no playbook '{remedy}' (known: {known})")
+    ladder = _ladder(reader, number, raw.get("remedy", ""))
     patient = raw.get("patient", False)
     if not isinstance(patient, bool):
         reader.complain(number, f"key 'patient': expected true or false, got {patient!r}")
     if len(reader.problems) > before or layer is None:
         return None
-    return Symptom(raw["fault"].strip(), layer, when, " ".join(raw["why"].split()), remedy, patient)
+    return Symptom(raw["fault"].strip(), layer, when, " ".join(raw["why"].split()), ladder, patient)
 
 
 def _layer(reader: _Reader, number: int, key: str, value: Any) -> Layer | None:
@@ -138,11 +156,43 @@ def _when(reader: _Reader, number: int, raw: Any) -> dict[Layer, frozenset[Sign]
         layer = _layer(reader, number, "when", name)
         signs: set[Sign] = set()
         for word in words if isinstance(words, list) else [words]:
-            if not isinstance(word, str) or word not in _WORDS:
-                expected = ", ".join(_WORDS)
+            if not isinstance(word, str) or word not in WORDS:
+                expected = ", ".join(WORDS)
                 reader.complain(number, f"layer '{name}': expected one of {expected}, got {word!r}")
             else:
-                signs |= _WORDS[word]
+                signs |= WORDS[word]
         if layer is not None:
             when[layer] = frozenset(signs)
     return when
+
+
+def _ladder(reader: _Reader, number: int, raw: Any) -> tuple[Rung, ...]:
+    if raw in ("", None):
+        return ()
+    rungs = [_rung(reader, number, each) for each in (raw if isinstance(raw, list) else [raw])]
+    return tuple(rung for rung in rungs if rung is not None and rung.tries > 0)
+
+
+def _rung(reader: _Reader, number: int, raw: Any) -> Rung | None:
+    raw = {"playbook": raw} if not isinstance(raw, dict) else raw
+    before = len(reader.problems)
+    for unknown in sorted(set(map(str, raw)) - _RUNG_KEYS):
+        expected = ", ".join(sorted(_RUNG_KEYS))
+        reader.complain(number, f"key 'remedy': unknown key '{unknown}', expected one of {expected}")
+    playbook = raw.get("playbook")
+    if not isinstance(playbook, str) or playbook not in reader.remedies:
+        known = ", ".join(sorted(reader.remedies)) or "none"
+        reader.complain(number, f"key 'remedy': no playbook {playbook!r} (known: {known})")
+    tries = raw.get("tries", 1)
+    tries = reader.numbers.get(tries, tries) if isinstance(tries, str) else tries
+    if not isinstance(tries, int) or isinstance(tries, bool) or tries < 0:
+        words = " or ".join(("a whole number, 0 or more", *sorted(reader.numbers)))
+        reader.complain(number, f"key 'tries': expected {words}, got {raw.get('tries')!r}")
+    deadline = raw.get("deadline")
+    if deadline is not None and (
+        isinstance(deadline, bool) or not isinstance(deadline, (int, float)) or not 0 < deadline < 1e7
+    ):
+        reader.complain(number, f"key 'deadline': expected seconds above 0, got {deadline!r}")
+    if len(reader.problems) > before:
+        return None
+    return Rung(str(playbook), tries, None if deadline is None else float(deadline))

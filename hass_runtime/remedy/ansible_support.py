@@ -7,14 +7,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hass_runtime.domain import Host
-from hass_runtime.remedy.fencing import FenceError
+from hass_runtime.remedy.drain import DrainError
 from hass_runtime.remedy.nova import CloudError, parse_time
+from hass_runtime.remedy.proof import FenceError
+from hass_runtime.remedy.restart import RestartError
 from hass_runtime.remedy.restoration import RestoreError
 from hass_runtime.settings import SettingsError, load_controller
 
 if TYPE_CHECKING:
     from hass_runtime.bmc import BmcClient
     from hass_runtime.domain import Reading
+    from hass_runtime.remedy.agent import UdpAgent
     from hass_runtime.settings import ControllerSettings
 
 
@@ -29,7 +32,7 @@ def one_line_failures(fail: Callable[[str], Any]) -> Iterator[None]:
         yield
     except SettingsError as error:
         fail("; ".join(error.problems))
-    except (CloudError, FenceError, RestoreError, BadArgument) as error:
+    except (CloudError, DrainError, FenceError, RestartError, RestoreError, BadArgument) as error:
         fail(str(error))
 
 
@@ -64,6 +67,25 @@ def agent_of(settings: ControllerSettings, host: Host) -> Callable[[], Reading] 
         settings.network.max_message_size,
     )
     return lambda: detector.read(host)
+
+
+def asked_agent(settings: ControllerSettings, host: Host) -> UdpAgent:
+    """The host's agent, to be asked for each of its checks and for a restart."""
+    from hass_runtime.remedy.agent import UdpAgent
+
+    detection = settings.detection
+    if not detection.polling_key:
+        raise RestartError(
+            f"nothing on {host.name} can be restarted: no agent is configured "
+            f"({settings.path}: [detection] polling_key)"
+        )
+    return UdpAgent(
+        host,
+        detection.polling_port,
+        (detection.polling_key,),
+        detection.probe_timeout,
+        settings.network.max_message_size,
+    )
 
 
 def recorded(raw: Mapping[str, Any] | None) -> dict[str, str]:

@@ -40,6 +40,15 @@ READ_MICROVERSION = "2.60"
 ARRIVES_STOPPED = (2, 95)
 """From this microversion on an evacuated instance arrives stopped, whatever it was."""
 
+ABORTS_WAITING = (2, 65)
+"""From this microversion on a live migration can be aborted before it has really begun."""
+
+TELLS_WHY = (2, 84)
+"""From this microversion on Nova tells why an action failed."""
+
+LIVE_MIGRATION = "live-migration"
+"""Nova's name for it, among its migration records as well as its instance actions."""
+
 NOVA_COMPUTE = "nova-compute"
 
 # openstacksdk's own retries (connect_retries, status_code_retries) do not tell a read from a change, so they
@@ -166,10 +175,38 @@ class Cloud:
         with self._changing(f"stop instance {server_id}") as compute:
             compute.stop_server(server_id)
 
+    def live_migrate(self, server_id: str) -> None:
+        """Ask Nova to live-migrate to a host of the scheduler's choice. Returns before it is begun."""
+        with self._changing(f"live-migrate instance {server_id}") as compute:
+            # Not compute.live_migrate_server(): that takes no microversion and sends `force`, which newer
+            # ones refuse.
+            body = {"os-migrateLive": {"host": None, "block_migration": "auto"}}
+            sdk.raise_from_response(
+                compute.post(f"/servers/{server_id}/action", json=body, microversion=READ_MICROVERSION)
+            )
+
+    def abort_migration(self, server_id: str, migration_id: int) -> None:
+        """Ask Nova to abort a live migration. Nova refuses (400, 404) what has ended or is about to."""
+        with self._changing(f"abort the live migration of instance {server_id}") as compute:
+            chosen = min(ABORTS_WAITING, _newest(compute))
+            sdk.raise_from_response(
+                compute.delete(
+                    f"/servers/{server_id}/migrations/{migration_id}",
+                    microversion=f"{chosen[0]}.{chosen[1]}",
+                )
+            )
+
     def evacuations(self, source: str, since: float) -> list[Migration]:
         """Nova's evacuation records of this source host that began at ``since`` or later, oldest first."""
-        with self._reading(f"list the evacuations of {source}") as compute:
-            rows = compute.migrations(source_compute=source, migration_type="evacuation")
+        return self._records(source, since, "evacuation")
+
+    def live_migrations(self, source: str, since: float) -> list[Migration]:
+        """The same of live migrations, whoever asked for them."""
+        return self._records(source, since, LIVE_MIGRATION)
+
+    def _records(self, source: str, since: float, kind: str) -> list[Migration]:
+        with self._reading(f"list the {kind}s of {source}") as compute:
+            rows = compute.migrations(source_compute=source, migration_type=kind)
             found = [to_migration(row) for row in rows]
         return sorted((m for m in found if m.source == source and m.created_at >= since), key=lambda m: m.id)
 
@@ -183,6 +220,27 @@ class Cloud:
                 return []
             raise
         return sorted(found, key=lambda action: action.started_at)
+
+    def why_not_migrated(self, server_id: str) -> str:
+        """What Nova says of the instance's newest live migration, if that failed; "" when it says nothing.
+
+        An instance that is still well shows no fault: only the events of its actions tell, from Ussuri on.
+        """
+        with self._reading(f"read why {server_id} was not migrated") as compute:
+            if _newest(compute) < TELLS_WHY:
+                return ""
+            version = f"{TELLS_WHY[0]}.{TELLS_WHY[1]}"
+            found = [row for row in compute.server_actions(server_id) if row.action == LIVE_MIGRATION]
+            if not found:
+                return ""
+            newest = max(found, key=lambda row: str(row.start_time))
+            path = f"/servers/{server_id}/os-instance-actions/{newest.request_id}"
+            reply = compute.get(path, microversion=version)
+            sdk.raise_from_response(reply)
+            events = reply.json()["instanceAction"]["events"]
+            said = [" ".join(str(each.get("details") or "").split()) for each in events]
+        # The first event is the innermost: the one in which it went wrong.
+        return next((words[:300] for words in said if words), "")
 
     def evacuate_microversion(self) -> str:
         """The one that evacuate will use: the configured one, or the cloud's newest when that is older."""

@@ -17,8 +17,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from hass_runtime.domain import Move, MoveState
@@ -27,6 +27,7 @@ from hass_runtime.remedy.fencing import Look
 from hass_runtime.remedy.inventory import Seen
 from hass_runtime.remedy.moves import Do, Policy, Track, View
 from hass_runtime.remedy.nova import CloudError, ComputeService, InstanceAction, Migration, Server
+from hass_runtime.remedy.records import Records
 from hass_runtime.remedy.wire import move_to_dict
 
 if TYPE_CHECKING:
@@ -134,31 +135,6 @@ class ProgressFile:
                 os.close(fd)
 
 
-@dataclass
-class _Records:
-    """Nova's evacuation records of the host, read once for all threads and at most once per ``every``."""
-
-    cloud: Nova
-    source: str
-    since: float
-    every: float
-    clock: Clock
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _read_at: float | None = None
-    _found: list[Migration] = field(default_factory=list)
-
-    def all(self) -> list[Migration]:
-        with self._lock:
-            now = self.clock.monotonic()
-            if self._read_at is None or now - self._read_at >= self.every:
-                self._found = self.cloud.evacuations(self.source, self.since)
-                self._read_at = now
-            return self._found
-
-    def of(self, instance: str) -> list[Migration]:
-        return [record for record in self.all() if record.instance == instance]
-
-
 class Evacuator:
     """Evacuates one host. ``progress`` is called from several threads, with each change of a move.
 
@@ -183,6 +159,7 @@ class Evacuator:
         poll_interval: float = 0.5,
         progress: Callable[[Move], None] = lambda move: None,
         clock: Clock | None = None,
+        pool: Callable[..., Executor] = ThreadPoolExecutor,
     ) -> None:
         self._cloud = cloud
         self._host = host
@@ -197,7 +174,8 @@ class Evacuator:
         self._poll = poll_interval
         self._progress = progress
         self._clock = clock or Clock()
-        self._records = _Records(cloud, host, since, poll_interval, self._clock)
+        self._pool = pool
+        self._records = Records(lambda: cloud.evacuations(host, since), poll_interval, self._clock.monotonic)
 
     def pending(self) -> tuple[Move, ...]:
         """Every instance of this failure, in the order in which they are moved: what is still on the host and
@@ -217,7 +195,7 @@ class Evacuator:
         def left(instance: str) -> Move:
             return inventory.pending(self._cloud.server(instance), self._host, self._incident, instance)
 
-        with ThreadPoolExecutor(max_workers=self._workers) as pool:
+        with self._pool(max_workers=self._workers) as pool:
             found += pool.map(left, self._gone)
         return tuple(sorted(map(self._as_recorded, found), key=inventory.order))
 
@@ -235,7 +213,7 @@ class Evacuator:
         for move in todo:
             if move.instance not in self._gone:  # those were shown by the attempt that moved them
                 self._progress(move)
-        with ThreadPoolExecutor(max_workers=self._workers, thread_name_prefix="move") as pool:
+        with self._pool(max_workers=self._workers, thread_name_prefix="move") as pool:
             done = list(pool.map(self._drive_safely, todo))
         return Evacuation(tuple(move for move, _ in done), sum(calls for _, calls in done), self._halted)
 

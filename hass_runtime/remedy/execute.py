@@ -7,25 +7,21 @@ between any two lines leaves a journal from which `resume` finds the way.
 from __future__ import annotations
 
 import logging
-import time
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timezone
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from hass_runtime.decide import lifecycle, plan
-from hass_runtime.decide.view import LastRun
+from hass_runtime.decide import decisions, lifecycle
+from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE, LastRun
 from hass_runtime.domain import HostState, Incident, MoveState, Outcome, StepStatus
 from hass_runtime.memory import Memory
 from hass_runtime.remedy import resume
-from hass_runtime.remedy.housekeeping import prune_runs
 from hass_runtime.remedy.resume import LOST, WELL_DONE
 from hass_runtime.remedy.runs import (
-    Launcher,
     MoveChanged,
     RunEnded,
     RunEvent,
-    RunHandle,
     RunSpec,
     TaskEnded,
     TaskStarted,
@@ -39,6 +35,26 @@ log = logging.getLogger(__name__)
 _STATE_WHEN_STARTED = {"hass_evacuate": HostState.EVACUATING}
 _STATE_WHEN_DONE = {"hass_fence": HostState.FENCED}
 LEFTOVERS_EVERY = 10.0  # seconds between attempts to end a run that survived the last one
+REPORTING = 60.0  # seconds that a playbook may take beyond the wait that is its work
+
+
+class Handle(Protocol):
+    """A started run, as far as a controller has to do with it."""
+
+    run_id: str
+
+    def beat(self, *, valid_until: float) -> None: ...
+    def cancel(self, reason: str) -> None: ...
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
+class Launches(Protocol):
+    """Starts runs of playbooks, and ends what is left of earlier ones."""
+
+    def start(self, spec: RunSpec, sink: Callable[[RunEvent], None]) -> Handle: ...
+    def end_leftovers(self, run_id: str, run_dir: Path) -> None: ...
+    def prune(self, runs: Path, keep: Collection[str]) -> None: ...
+    def new_name(self) -> str: ...
 
 
 def unmoved(facts: Mapping[str, Any]) -> str:
@@ -62,10 +78,11 @@ class Executor:
         self,
         settings: ControllerSettings,
         store: Store,
-        launcher: Launcher,
+        launcher: Launches,
         memory: Memory,
         sink: Callable[[RunEvent], None],
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         valid_until: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -74,26 +91,27 @@ class Executor:
         self._memory = memory
         self._sink = sink
         self._clock = clock
+        self._monotonic = monotonic
         self._valid_until = valid_until
-        self._handles: dict[str, RunHandle] = {}
+        self._handles: dict[str, Handle] = {}
         self._runs: dict[str, tuple[Incident, str]] = {}
         self._leftovers: list[Run] = []
-        self._cleared_at = 0.0
+        self._cleared_at = -LEFTOVERS_EVERY
 
     # -- decisions -------------------------------------------------------------------------------------
 
-    def carry_out(self, decision: plan.Decision, writer: Writer) -> None:
+    def carry_out(self, decision: decisions.Decision, writer: Writer) -> None:
         """Journal the decision, then act on it."""
         match decision:
-            case plan.SetState(host, to, reason):
+            case decisions.SetState(host, to, reason):
                 self._set_state(writer, host, to, reason)
-            case plan.OpenIncident(host, fault, why):
+            case decisions.OpenIncident(host, fault, why):
                 incident = writer.open_incident(host, fault, why, self._clock())
                 self._memory.forget_runs(host)
                 self._note(writer, incident.id, "Fault established", why)
                 self._remember(host, incident.id)
                 log.warning("incident %d of host %s opened: %s", incident.id, host, why)
-            case plan.Escalate(incident_id, host, fault, why):
+            case decisions.Escalate(incident_id, host, fault, why):
                 writer.update_incident(
                     incident_id,
                     fault=fault.name,
@@ -101,29 +119,38 @@ class Executor:
                     why=fault.why,
                     decision=why,
                     seen=fault.seen,
+                    rung=0,
+                    tries=0,
                 )
                 self._note(writer, incident_id, "Fault is another one", why)
                 self._remember(host, incident_id)
                 log.warning("incident %d of host %s: %s", incident_id, host, why)
-            case plan.HoldIncident(incident_id, host, gate, reason):
+            case decisions.HoldIncident(incident_id, host, gate, reason):
                 writer.update_incident(incident_id, outcome=Outcome.HELD, gate=gate, reason=reason)
                 self._note(writer, incident_id, f"Held by gate {gate}" if gate else "Held", reason)
                 self._remember(host, incident_id)
                 log.warning("incident %d of host %s held (%s): %s", incident_id, host, gate or "-", reason)
-            case plan.Launch():
+            case decisions.Launch():
                 self._launch(decision, writer)
-            case plan.Settle(incident_id, host, outcome, reason):
+            case decisions.Cancel(incident_id, host, reason):
+                self._cancel(incident_id, host, reason, writer)
+            case decisions.EndOrder(order, host, reason):
+                writer.end_order(order, self._clock())
+                for key in [key for key, held in self._memory.orders.items() if held.id == order]:
+                    del self._memory.orders[key]
+                log.info("order %d for host %s ended: %s", order, host, reason)
+            case decisions.Settle(incident_id, host, outcome, reason):
                 writer.update_incident(incident_id, outcome=outcome, gate="", reason=reason)
                 self._note(writer, incident_id, f"Instances {outcome.value}", reason)
                 self._remember(host, incident_id)
                 log.warning(
                     "incident %d of host %s: instances %s: %s", incident_id, host, outcome.value, reason
                 )
-            case plan.CloseIncident(incident_id, host, outcome, reason):
+            case decisions.CloseIncident(incident_id, host, outcome, reason):
                 writer.close_incident(incident_id, outcome, reason, self._clock())
                 del self._memory.incidents[host]
                 self._memory.forget_runs(host)
-                prune_runs(self._settings.paths.state_dir / "runs", self._runs)
+                self._launcher.prune(self._settings.paths.state_dir / "runs", self._runs)
                 log.warning("incident %d of host %s closed: %s: %s", incident_id, host, outcome.value, reason)
 
     def _note(self, writer: Writer, incident: int, name: str, detail: str) -> None:
@@ -145,16 +172,29 @@ class Executor:
         self._memory.states[host] = to
         log.info("host %s: %s -> %s (%s)", host, before.value, to.value, reason)
 
-    def _launch(self, launch: plan.Launch, writer: Writer) -> None:
+    def _cancel(self, incident: int, host: str, reason: str, writer: Writer) -> None:
+        """Tell the playbook at work to end; its end comes back as an event, and only then the next begins."""
+        self._note(writer, incident, f"Cancel {self._memory.running[host]}", reason)
+        self._memory.cancelling.add(host)
+        log.warning(
+            "incident %d of host %s: cancel %s: %s", incident, host, self._memory.running[host], reason
+        )
+        for run_id, (known, _) in self._runs.items():
+            if known.host == host and run_id in self._handles:
+                self._handles[run_id].cancel(reason)
+
+    def _launch(self, launch: decisions.Launch, writer: Writer) -> None:
         now = self._clock()
-        run_id = f"{launch.incident}-{launch.playbook}-{uuid.uuid4().hex[:8]}"
+        run_id = f"{launch.incident}-{launch.playbook}-{self._launcher.new_name()}"
         run_dir = self._settings.paths.state_dir / "runs" / run_id
         incident = self._memory.incidents[launch.host]
-        if launch.playbook == plan.FAILURE:
-            fields = {"attempts": incident.attempts + 1, "outcome": Outcome.OPEN, "gate": "", "reason": ""}
-            writer.update_incident(launch.incident, phase=launch.playbook, **fields)
-        else:
-            writer.update_incident(launch.incident, phase=launch.playbook)
+        fields: dict[str, Any] = {"phase": launch.playbook}
+        if launch.playbook != RESTORE:
+            fields |= {"rung": launch.rung, "tries": launch.tries}
+            fields |= {"outcome": Outcome.OPEN, "gate": "", "reason": ""}
+        if launch.playbook == FAILURE:
+            fields["attempts"] = incident.attempts + 1
+        writer.update_incident(launch.incident, **fields)
         for run in self._store.runs(launch.incident):
             if run.finished_at is None:  # a write failed between its first line in the journal and its start
                 writer.finish_run(run.id, LOST, None, "it was never started", now)
@@ -162,10 +202,8 @@ class Executor:
         writer.start_run(run_id, launch.incident, launch.playbook, launch.attempt, 0, str(run_dir), now)
         self._set_state(writer, launch.host, launch.state, launch.why)
         self._remember(launch.host, launch.incident)
-        recovery = self._settings.recovery
-        deadline = recovery.run_timeout
-        if launch.playbook == plan.RESTORE:
-            deadline = min(deadline, recovery.restore_timeout * 2)
+        order = launch.confirmed
+        confirmed = {"by": order.by, "reason": order.reason, "at": order.at} if order is not None else {}
         opened = datetime.fromtimestamp(incident.opened_at, tz=timezone.utc)
         spec = RunSpec(
             run_id=run_id,
@@ -174,7 +212,7 @@ class Executor:
             playbook=launch.playbook,
             run_dir=run_dir,
             config=self._settings.path,
-            deadline=deadline,
+            deadline=launch.deadline or self._deadline(launch.playbook),
             breath=self._settings.controller.lease_ttl,
             valid_until=self._valid_until(),
             extravars={
@@ -184,14 +222,26 @@ class Executor:
                 "incident": launch.incident,
                 "since": opened.isoformat(timespec="milliseconds"),
                 "was": self._recorded_states(launch.incident),
+                "confirmed": confirmed,
+                "reason": incident.why,
             },
         )
-        self._memory.running[launch.host] = launch.playbook
+        self._memory.run_began(launch.host, launch.playbook)
         self._runs[run_id] = (self._memory.incidents[launch.host], launch.playbook)
         log.warning(
             "incident %d of host %s: launch %s (%s)", launch.incident, launch.host, launch.playbook, run_id
         )
         self._handles[run_id] = self._launcher.start(spec, self._sink)
+
+    def _deadline(self, playbook: str) -> float:
+        """Seconds that one run of the playbook may take."""
+        recovery = self._settings.recovery
+        waits = {
+            RESTORE: recovery.restore_timeout * 2,
+            DRAIN: recovery.drain_timeout + REPORTING,
+            "service_restart": recovery.restart_timeout + REPORTING,
+        }
+        return min(waits.get(playbook, recovery.run_timeout), recovery.run_timeout)
 
     def _recorded_states(self, incident: int) -> dict[str, str]:
         """What each instance was when this incident first looked: it is to be that again afterwards."""
@@ -235,8 +285,8 @@ class Executor:
                 )
                 state = _STATE_WHEN_DONE.get(event.action)
                 if state is not None and event.status in WELL_DONE:
+                    self._proven_off(writer, incident.host, event.at)
                     self._set_state(writer, incident.host, state, event.detail)
-                    self._memory.proven_off.add(incident.host)
             case MoveChanged():
                 writer.put_move(event.move)
             case RunEnded():
@@ -255,6 +305,14 @@ class Executor:
                     event.status,
                     f": {reason}" if reason else "",
                 )
+
+    def _proven_off(self, writer: Writer, host: str, at: float) -> None:
+        """A fence succeeded: from here on the remedy is finished, whatever the host looks like."""
+        incident = self._memory.incidents[host]
+        if incident.fenced_at is None:
+            writer.update_incident(incident.id, fenced_at=at)
+            self._remember(host, incident.id)
+            self._memory.fences.append((host, at))
 
     # -- all runs at once ------------------------------------------------------------------------------
 
@@ -286,9 +344,9 @@ class Executor:
         """End every run and wait until they are gone, at most ``seconds`` in all."""
         handles = list(self._handles.values())
         self.cancel_all(reason)
-        until = time.monotonic() + seconds
+        until = self._monotonic() + seconds
         for handle in handles:
-            if not handle.wait(max(0.0, until - time.monotonic())):
+            if not handle.wait(max(0.0, until - self._monotonic())):
                 log.error("run %s has not ended within %.0f s", handle.run_id, seconds)
 
     # -- taking over -----------------------------------------------------------------------------------
@@ -302,12 +360,14 @@ class Executor:
         self.cancel_all("the lease was taken anew")
         resume.recall(self._store, writer, self._memory, self._clock())
         self._leftovers = self._store.unfinished_runs()
-        self._cleared_at = 0.0
+        self._cleared_at = -LEFTOVERS_EVERY
         self.clear_leftovers(writer)
 
     def clear_leftovers(self, writer: Writer) -> None:
         """End what earlier controllers left at work; a host whose run survives that is left alone."""
-        if not self._leftovers or time.monotonic() - self._cleared_at < LEFTOVERS_EVERY:
+        if not self._leftovers or self._monotonic() - self._cleared_at < LEFTOVERS_EVERY:
             return
-        self._cleared_at = time.monotonic()
-        self._leftovers = resume.clear(self._store, writer, self._memory, self._leftovers, self._clock())
+        self._cleared_at = self._monotonic()
+        self._leftovers = resume.clear(
+            self._store, writer, self._memory, self._leftovers, self._clock(), self._launcher.end_leftovers
+        )

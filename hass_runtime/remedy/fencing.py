@@ -1,34 +1,42 @@
-"""The fence: the proof that a host is off, without which nothing of it may be evacuated.
+"""The fence: switches a host off and proves it, without which nothing of it may be evacuated.
 
 Proof is, in this order: an off command that the BMC accepted, then ``reads`` readings of "off" in a row, then
 silence on every layer. A reset or a power cycle is no fence. A host that still answers is not off, whatever
 its BMC says. The proof is of one moment: OffWatch looks again, before each instance that is moved.
+
+A person who has seen to it that the host is off may stand in for a BMC that there is not, that cannot be read
+or that obeys nothing: then the proof is their word and silence on every layer, listened to twice. The BMC is
+asked first all the same. One that says on outweighs any word, and so does a host that answers: people mix up
+machines.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import Any, Protocol
 
-MIN_READS = 2
+from hass_runtime.remedy.proof import MIN_READS, FenceError, FenceProof, PowerReading, Word, stale
+
 RESEND_AFTER = 10.0
 """Seconds after which a host that still reads on is told again: a BMC may lose a command."""
 
-FUTURE_SLACK = 5.0
-"""By how much a proof may seem to be from the future, because a clock was set back meanwhile."""
+WORD_GAP = 5.0
+"""Seconds between the two times that a host is listened for which only a person's word says is off."""
 
 DEAF = "cannot "
 """How words begin that tell of no sign of life, only that nobody could listen for one."""
 
 
-class FenceError(Exception):
-    """The host is not proven off: in doubt. One line; the operator has to look."""
+class InDoubt(FenceError):
+    """The BMC did not prove it. ``against``: what it, or the host, said that no person's word outweighs."""
+
+    def __init__(self, message: str, against: str = "") -> None:
+        super().__init__(message)
+        self.against = against
 
 
 class PowerControl(Protocol):
@@ -40,104 +48,44 @@ class PowerControl(Protocol):
 
 
 @dataclass(frozen=True)
-class PowerReading:
-    """One answer of the BMC: "on", "off", or what went wrong instead of an answer."""
-
-    at: float
-    value: str
-
-
-@dataclass(frozen=True)
-class FenceProof:
-    """Why the host is known to be off. Times are seconds since the epoch, UTC.
-
-    ``was_on`` is None when the BMC could not tell before the command; ``sent_off_at`` is when the BMC
-    accepted it; ``off_complaint`` is what it last said to the command before that, "" when it took the first.
-    """
-
-    host: str
-    bmc: str
-    was_on: bool | None
-    sent_off_at: float
-    reads: tuple[PowerReading, ...]
-    silent_at: float
-    off_complaint: str = ""
-
-    def words(self) -> str:
-        """The proof as a person reads it."""
-        told = ", ".join(f"{read.value} at {_clock_face(read.at)}" for read in self.reads)
-        return (
-            f"{self.host} is off: after the off command of {_clock_face(self.sent_off_at)} its BMC said "
-            f"{told}; silent on every layer at {_clock_face(self.silent_at)}"
-            + (
-                f" (to an earlier off command the BMC said: {self.off_complaint})"
-                if self.off_complaint
-                else ""
-            )
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data, as modules return it and incidents keep it."""
-        return {
-            "host": self.host,
-            "bmc": self.bmc,
-            "was_on": self.was_on,
-            "sent_off_at": self.sent_off_at,
-            "reads": [{"at": read.at, "value": read.value} for read in self.reads],
-            "silent_at": self.silent_at,
-            "off_complaint": self.off_complaint,
-        }
-
-
-def check_proof(proof: Mapping[str, Any], host: str, reads: int, now: float, max_age: float) -> None:
-    """Refuse a proof of another host, with too few readings, out of order, too old or of the future.
-
-    Raises FenceError. Whoever evacuates calls this first, so that no order of tasks can leave the fence out.
-    """
-    problem = ""
-    try:
-        taken = [(float(read["at"]), str(read["value"])) for read in proof["reads"]]
-        times = [float(proof["sent_off_at"]), float(proof["silent_at"]), *(at for at, _ in taken)]
-        if proof["host"] != host:
-            problem = f"it is about {proof['host']}"
-        elif len(taken) < max(reads, MIN_READS) or any(value != "off" for _, value in taken):
-            problem = f"it holds {sum(value == 'off' for _, value in taken)} readings of off, needs {reads}"
-        elif not all(math.isfinite(at) for at in times):
-            problem = "a time of it is none"
-        elif max(times) > now + FUTURE_SLACK:
-            problem = f"it is from {max(times) - now:.0f} s in the future"
-        elif any(at < float(proof["sent_off_at"]) for at, _ in taken):
-            problem = "a reading is older than the off command"
-        elif float(proof["silent_at"]) < float(proof["sent_off_at"]):
-            problem = "the host was not found silent after the off command"
-        elif now - float(proof["sent_off_at"]) > max_age:
-            problem = (
-                f"it is {now - float(proof['sent_off_at']):.0f} s old, at most {max_age:.0f} s are accepted"
-            )
-    except (KeyError, TypeError, ValueError) as error:
-        problem = f"it is incomplete ({type(error).__name__}: {error})"
-    if problem:
-        raise FenceError(f"{host} is not proven off, nothing is evacuated: no valid fence proof, {problem}")
-
-
-@dataclass(frozen=True)
 class Watch:
-    """The readings of off in a row so far. Pure: whoever reads the BMC feeds it."""
+    """The readings of off in a row so far. Pure: whoever reads the BMC feeds it.
+
+    ``against`` is what tells that it is on, not only that nobody knows: the BMC said on and has not said off
+    to an accepted command since, or the host answered.
+    """
 
     needed: int
     streak: tuple[PowerReading, ...] = ()
     last: str = ""
     doubt: str = "no reading yet"
+    said_on: bool = False
+    answered: str = ""
 
     def fed(self, reading: PowerReading) -> Watch:
         """With one more reading; anything but off begins the count anew."""
         if reading.value == "off":
-            return replace(self, streak=(*self.streak, reading), last=reading.value)
-        return replace(self, streak=(), last=reading.value, doubt=f"the BMC says {reading.value}")
+            return replace(self, streak=(*self.streak, reading), last=reading.value, said_on=False)
+        doubt = f"the BMC says {reading.value}"
+        return self._anew(reading.value, doubt, said_on=self.said_on or reading.value == "on")
 
-    def broken(self, why: str) -> Watch:
-        """Begun anew because the host gave a sign of life."""
-        return replace(self, streak=(), last=why, doubt=why)
+    def refused(self, reading: PowerReading, complaint: str) -> Watch:
+        """With one more reading of a BMC that has not accepted the off command: it counts only against it."""
+        doubt = f"the BMC says {reading.value}; to the off command the BMC said: {complaint}"
+        return self._anew(doubt, doubt, said_on=self.said_on or reading.value == "on")
+
+    def heard(self, sign: str) -> Watch:
+        """With a sign of life, or without anybody being able to listen for one."""
+        doubt = f"the BMC says off, but the host still answers: {sign}"
+        answered = self.answered if sign.startswith(DEAF) else f"it still answers ({sign})"
+        return self._anew(doubt, doubt, answered=answered)
+
+    def _anew(self, last: str, doubt: str, **changes: Any) -> Watch:
+        return replace(self, streak=(), last=last, doubt=doubt, **changes)
+
+    @property
+    def against(self) -> str:
+        return "the BMC says on" if self.said_on else self.answered
 
     @property
     def complete(self) -> bool:
@@ -153,26 +101,71 @@ def fence(
     interval: float = 0.5,
     deadline: float = 60.0,
     bmc_name: str = "",
+    word: Word | None = None,
+    max_age: float = 1800.0,
     clock: Callable[[], float] = time.monotonic,
     wall: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
+    pool: Callable[..., Executor] = ThreadPoolExecutor,
 ) -> FenceProof:
     """Power a host off and prove it, or raise FenceError within ``deadline`` seconds (plus one bounded call).
 
     ``still_answers`` returns the sign of life that the host gave on some layer, or None when all were asked
-    and all were silent. ``reads`` below 2 is raised to 2. ``interval`` is the time between readings.
+    and all were silent. ``reads`` below 2 is raised to 2. ``interval`` is the time between readings. ``word``
+    is a person's, at most ``max_age`` seconds old: it counts only where the BMC proves nothing.
     """
-    if bmc is None:
+    if bmc is None and word is None:
         raise FenceError(f"{host} has no BMC: no proof possible that it is off, nothing is evacuated")
+    doubt = f"{host} has no BMC"
+    if bmc is not None:
+        try:
+            return _by_power(
+                host,
+                bmc,
+                still_answers,
+                max(reads, MIN_READS),
+                interval,
+                deadline,
+                bmc_name,
+                clock,
+                wall,
+                sleep,
+                pool,
+            )
+        except InDoubt as error:
+            if word is None:
+                raise
+            if error.against:
+                raise FenceError(
+                    f"{host} in doubt: {error.against}; that {word.by} confirmed it as off does not count"
+                ) from error
+            doubt = str(error)
+    assert word is not None
+    return _by_word(host, word, still_answers, doubt, max_age, bmc_name, wall, sleep)
+
+
+def _by_power(
+    host: str,
+    bmc: PowerControl,
+    still_answers: Callable[[], str | None],
+    reads: int,
+    interval: float,
+    deadline: float,
+    bmc_name: str,
+    clock: Callable[[], float],
+    wall: Callable[[], float],
+    sleep: Callable[[float], None],
+    pool: Callable[..., Executor],
+) -> FenceProof:
     began = clock()
     before = _read(bmc, wall)
-    watch = Watch(max(reads, MIN_READS))
+    watch = Watch(reads)
     sent_off_at = 0.0
     complaint = ""
     accepted = False
     last_try: float | None = None
     ears: Future[str | None] | None = None
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="silence") as pool:
+    with pool(max_workers=1, thread_name_prefix="silence") as listeners:
         while True:
             # Until the BMC takes the command no reading counts: a host that somebody else is power-cycling
             # reads off for a while, too.
@@ -184,10 +177,10 @@ def fence(
                 complaint = refusal or complaint
                 sent_off_at = wall()
             reading = _read(bmc, wall)
-            watch = watch.fed(reading) if accepted else watch.broken(_unaccepted(reading, complaint))
+            watch = watch.fed(reading) if accepted else watch.refused(reading, complaint)
             if len(watch.streak) == 1:
                 # Listening takes seconds; it may run beside the readings that are still to come.
-                ears = pool.submit(still_answers)
+                ears = listeners.submit(still_answers)
             if watch.complete and ears is not None:
                 sign = _listened(ears.result)
                 ears = None
@@ -195,10 +188,38 @@ def fence(
                     return FenceProof(
                         host, bmc_name, _was_on(before), sent_off_at, watch.streak, wall(), complaint
                     )
-                watch = watch.broken(f"the BMC says off, but the host still answers: {sign}")
+                watch = watch.heard(sign)
             if clock() - began + interval > deadline:
-                raise FenceError(f"{host} in doubt: not proven off within {deadline:g} s; {watch.doubt}")
+                raise InDoubt(
+                    f"{host} in doubt: not proven off within {deadline:g} s; {watch.doubt}", watch.against
+                )
             sleep(interval)
+
+
+def _by_word(
+    host: str,
+    word: Word,
+    still_answers: Callable[[], str | None],
+    doubt: str,
+    max_age: float,
+    bmc_name: str,
+    wall: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> FenceProof:
+    """Proof by a person, for a host whose BMC has nothing to say against it. Raises FenceError."""
+    if old := stale(word, wall(), max_age):
+        raise FenceError(f"{doubt}; {old}: confirm it anew")
+    heard: list[float] = []
+    while len(heard) < MIN_READS:
+        if heard:
+            sleep(WORD_GAP)
+        at = wall()  # as it was when the listening began: the proof must not look newer than it is
+        sign = _listened(still_answers)
+        if sign is not None:
+            said = sign if sign.startswith(DEAF) else f"it still answers: {sign}"
+            raise FenceError(f"{host} in doubt: {word.by} confirmed it as off, but {said}")
+        heard.append(at)
+    return FenceProof(host, bmc_name, None, None, (), heard[-1], person=word, heard=tuple(heard))
 
 
 @dataclass(frozen=True)
@@ -213,6 +234,9 @@ class Look:
 class OffWatch:
     """Whether a host that was proven off still is: its BMC says off and it is silent on every layer.
 
+    ``by_word``: a person proved it, so a BMC that there is not or that does not answer is nothing new, and
+    silence alone will do. One that says on ends it all the same.
+
     Threads share one: a look is taken by one of them at a time and serves all for ``every`` seconds. A host
     that was seen on, or that gave a sign of life, is not off any more, whatever it looks like later: somebody
     is at it. A BMC that does not answer, or a layer that cannot be asked, is no proof either; after
@@ -225,10 +249,12 @@ class OffWatch:
         bmc: PowerControl | None,
         still_answers: Callable[[], str | None],
         *,
+        by_word: bool = False,
         every: float = 1.0,
         patience: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._by_word = by_word
         self._host = host
         self._bmc = bmc
         self._still_answers = still_answers
@@ -249,12 +275,14 @@ class OffWatch:
             return self._last
 
     def _look(self) -> Look:
-        if self._bmc is None:
+        if self._bmc is None and not self._by_word:
             return Look(False, f"{self._host} has no BMC: it cannot be seen off", final=True)
         began = self._clock()
         sign = _listened(self._still_answers)
-        power = read_power(self._bmc)  # last, because it is the quicker one: what it says is the newest
-        if power == "off" and sign is None:
+        # Last, because it is the quicker one: what it says is the newest.
+        power = read_power(self._bmc) if self._bmc is not None else "nothing, there is none"
+        seen_off = power == "off" or (self._by_word and power != "on")
+        if seen_off and sign is None:
             self._unseen_since = None
             return Look(True)
         back = f"{self._host} came back during its evacuation"
@@ -264,7 +292,7 @@ class OffWatch:
             return Look(False, f"{back}: it answers ({sign})", final=True)
         if self._unseen_since is None:
             self._unseen_since = began
-        said = sign if power == "off" else f"its BMC says {power}"
+        said = sign if seen_off else f"its BMC says {power}"
         return Look(
             False,
             f"{self._host} cannot be seen off any more during its evacuation: {said}",
@@ -275,10 +303,6 @@ class OffWatch:
 def read_power(bmc: PowerControl) -> str:
     """ "on", "off", or in words why the BMC does not tell. Never raises."""
     return _read(bmc, time.time).value
-
-
-def _unaccepted(reading: PowerReading, complaint: str) -> str:
-    return f"the BMC says {reading.value}; to the off command the BMC said: {complaint}"
 
 
 def _send_off(bmc: PowerControl) -> str:
@@ -306,11 +330,6 @@ def _listened(listen: Callable[[], str | None]) -> str | None:
 
 def _was_on(before: PowerReading) -> bool | None:
     return {"on": True, "off": False}.get(before.value)
-
-
-def _clock_face(at: float) -> str:
-    moment = datetime.fromtimestamp(at, tz=timezone.utc)
-    return moment.strftime("%H:%M:%S.") + f"{moment.microsecond // 1000:03d}"
 
 
 def _words(error: Exception) -> str:

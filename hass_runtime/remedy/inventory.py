@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -93,7 +93,13 @@ def pending(server: Server | None, host: str, incident: int, instance: str = "")
     )
 
 
-def verify(cloud: Instances, host: str, done: Iterable[Move], workers: int = 16) -> tuple[str, ...]:
+def verify(
+    cloud: Instances,
+    host: str,
+    done: Iterable[Move],
+    workers: int = 16,
+    pool: Callable[..., Executor] = ThreadPoolExecutor,
+) -> tuple[str, ...]:
     """Look at every instance once more, independently of the evacuation; returns what is wrong, one line
     each.
 
@@ -117,8 +123,8 @@ def verify(cloud: Instances, host: str, done: Iterable[Move], workers: int = 16)
             return ""
         return f"{name} on {server.host} is {server.vm_state}, was {move.was}"
 
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="verify") as pool:
-        problems = [problem for problem in pool.map(wrong_with, arrived) if problem]
+    with pool(max_workers=workers, thread_name_prefix="verify") as looking:
+        problems = [problem for problem in looking.map(wrong_with, arrived) if problem]
     for server in cloud.servers_on(host):
         if server.id not in known:
             problems.append(f"{server.name} is on {host} and nobody moved it")

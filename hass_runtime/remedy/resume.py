@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
-from hass_runtime.domain import Outcome, StepStatus
+from hass_runtime.domain import Incident, Outcome, StepStatus
 from hass_runtime.memory import Memory
-from hass_runtime.remedy.runs import RunsError, terminate_leftovers
+from hass_runtime.remedy.runs import RunsError
 from hass_runtime.store import Run, Store, Writer
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,12 @@ def recall(store: Store, writer: Writer, memory: Memory, now: float) -> None:
     for row in store.hosts():
         if row.name in memory.hosts:
             memory.states[row.name] = row.state
+    window = max(memory.policy.fence_window, memory.policy.flap_window)
+    memory.fences = [
+        (incident.host, incident.fenced_at)
+        for incident in store.fences_since(now - window)
+        if incident.fenced_at is not None
+    ]
     memory.incidents.clear()
     memory.running.clear()
     for incident in open_incidents:
@@ -34,24 +41,41 @@ def recall(store: Store, writer: Writer, memory: Memory, now: float) -> None:
             continue
         memory.incidents[incident.host] = incident
         memory.recall_runs(incident.host, store.runs(incident.id), now)
-        steps = store.steps(incident.id)
-        if any(step.action == "hass_fence" and step.status in WELL_DONE for step in steps):
-            memory.proven_off.add(incident.host)
+        if incident.fenced_at is None:
+            memory.incidents[incident.host] = _fenced(store, writer, incident)
         log.warning("incident %d of host %s goes on (%s)", incident.id, incident.host, incident.fault)
 
 
-def end_runs(runs: list[Run]) -> bool:
+def _fenced(store: Store, writer: Writer, incident: Incident) -> Incident:
+    """The incident, and when its fence succeeded: a controller may die between noting the step and that."""
+    for step in store.steps(incident.id):
+        if step.action == "hass_fence" and step.status in WELL_DONE:
+            return writer.update_incident(incident.id, fenced_at=step.finished_at or step.started_at)
+    return incident
+
+
+EndLeftovers = Callable[[str, Path], None]
+
+
+def end_runs(runs: list[Run], end_leftovers: EndLeftovers) -> bool:
     """End what is left of these runs on this machine; False when something survives."""
     try:
         for run in runs:
-            terminate_leftovers(Path(run.run_dir))
+            end_leftovers(run.id, Path(run.run_dir))
     except RunsError as error:
         log.error("a run of an earlier controller cannot be ended: %s", error)
         return False
     return True
 
 
-def clear(store: Store, writer: Writer, memory: Memory, runs: list[Run], now: float) -> list[Run]:
+def clear(
+    store: Store,
+    writer: Writer,
+    memory: Memory,
+    runs: list[Run],
+    now: float,
+    end_leftovers: EndLeftovers,
+) -> list[Run]:
     """End what is left of these runs of earlier controllers.
 
     Returns:
@@ -62,7 +86,7 @@ def clear(store: Store, writer: Writer, memory: Memory, runs: list[Run], now: fl
         incident = store.incident(run.incident)
         host = incident.host if incident is not None else ""
         try:
-            terminate_leftovers(Path(run.run_dir))
+            end_leftovers(run.id, Path(run.run_dir))
         except RunsError as error:
             left.append(run)
             log.error("run %s of an earlier controller cannot be ended: %s", run.id, error)
@@ -75,8 +99,5 @@ def clear(store: Store, writer: Writer, memory: Memory, runs: list[Run], now: fl
         writer.finish_run(run.id, LOST, None, "its controller is gone", now)
         log.warning("run %s of incident %d was lost with its controller", run.id, run.incident)
         if host in memory.incidents:
-            proven = host in memory.proven_off
             memory.recall_runs(host, store.runs(run.incident), now)
-            if proven:
-                memory.proven_off.add(host)
     return left

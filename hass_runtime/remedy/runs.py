@@ -16,12 +16,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hass_runtime.remedy import processes, wire
+from hass_runtime.remedy.housekeeping import prune_runs
 from hass_runtime.remedy.rundir import LOG, SPEC, RunsError, tail, terminate_leftovers, write_private
 from hass_runtime.remedy.wire import (
     EXITS,
@@ -321,6 +323,18 @@ class Launcher:
         handle = RunHandle(spec, process)
         _Following(spec, process, handle, sink).start()
         return handle
+
+    def end_leftovers(self, run_id: str, run_dir: Path) -> None:
+        """End what is left of a run of an earlier controller. Raises RunsError when something survives."""
+        terminate_leftovers(run_dir)
+
+    def prune(self, runs: Path, keep: Collection[str]) -> None:
+        """Remove the directories of old runs, but none of those in ``keep``."""
+        prune_runs(runs, keep)
+
+    def new_name(self) -> str:
+        """What tells one run of a playbook from another."""
+        return uuid.uuid4().hex[:8]
 
     def _spawn(self, spec: RunSpec) -> subprocess.Popen[bytes]:
         spec.run_dir.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

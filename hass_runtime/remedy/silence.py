@@ -5,7 +5,7 @@ answered.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from hass_runtime.domain import Host, Reading, Verdict
@@ -35,12 +35,14 @@ def sign_of_life(readings: Sequence[Reading]) -> str | None:
     return None
 
 
-def listener(host: Host, ears: Sequence[Ear]) -> Callable[[], str | None]:
+def listener(
+    host: Host, ears: Sequence[Ear], pool: Callable[..., Executor] = ThreadPoolExecutor
+) -> Callable[[], str | None]:
     """A function that asks all layers at once and returns the sign of life, or None for silence."""
 
     def listen() -> str | None:
-        with ThreadPoolExecutor(max_workers=max(1, len(ears))) as pool:
-            return sign_of_life(list(pool.map(lambda ear: ear.read(host), ears)))
+        with pool(max_workers=max(1, len(ears))) as asking:
+            return sign_of_life(list(asking.map(lambda ear: ear.read(host), ears)))
 
     return listen
 

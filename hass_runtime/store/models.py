@@ -100,6 +100,9 @@ class IncidentTable(Base):
     phase: Mapped[str] = mapped_column(NAME)
     attempts: Mapped[int] = mapped_column(Integer)
     seen: Mapped[str] = mapped_column(Text)
+    fenced_at: Mapped[float | None] = mapped_column(Double, index=True)
+    rung: Mapped[int] = mapped_column(Integer, server_default="0")
+    tries: Mapped[int] = mapped_column(Integer, server_default="0")
 
 
 class RunTable(Base):
@@ -154,7 +157,7 @@ class MoveTable(Base):
 
 
 class DisarmTable(Base):
-    """The operator's switch, every throw kept. The one with neither an end nor a past ``until`` counts."""
+    """The operator's switch, every throw kept. In force: those with neither an end nor a past ``until``."""
 
     __tablename__ = "disarm"
     __table_args__ = MARIADB
@@ -163,4 +166,22 @@ class DisarmTable(Base):
     operator: Mapped[str] = mapped_column(NAME)
     since: Mapped[float] = mapped_column(Double)
     until: Mapped[float | None] = mapped_column(Double)
+    ended_at: Mapped[float | None] = mapped_column(Double)
+    scope: Mapped[str] = mapped_column(WORD, server_default="all")
+    name: Mapped[str] = mapped_column(NAME, server_default="")
+
+
+class OrderTable(Base):
+    """What people ordered for a host, every order kept; in force like a row of `DisarmTable`."""
+
+    __tablename__ = "host_order"
+    __table_args__ = MARIADB
+    id: Mapped[int] = mapped_column(COUNTER, primary_key=True, autoincrement=True)
+    host: Mapped[str] = mapped_column(NAME, ForeignKey("host.name"), index=True)
+    kind: Mapped[str] = mapped_column(WORD)
+    reason: Mapped[str] = mapped_column(Text)
+    operator: Mapped[str] = mapped_column(NAME)
+    at: Mapped[float] = mapped_column(Double)
+    until: Mapped[float | None] = mapped_column(Double)
+    drain: Mapped[bool] = mapped_column(Boolean)
     ended_at: Mapped[float | None] = mapped_column(Double)

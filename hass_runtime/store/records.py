@@ -76,13 +76,3 @@ class Run:
     reason: str
     started_at: float
     finished_at: float | None
-
-
-@dataclass(frozen=True)
-class Disarm:
-    """A person switched acting off, by whom and why; ``until`` None means until somebody arms it again."""
-
-    reason: str
-    by: str
-    since: float
-    until: float | None = None

@@ -12,13 +12,17 @@ from hass_runtime.domain import (
     Layer,
     Move,
     MoveState,
+    Order,
+    OrderKind,
     Outcome,
+    Pause,
+    Scope,
     Step,
     StepStatus,
     Verdict,
 )
 from hass_runtime.store import words
-from hass_runtime.store.records import Disarm, HostRow, LayerRow, Run
+from hass_runtime.store.records import HostRow, LayerRow, Run
 
 
 def host(row: Row[Any], layers: dict[Layer, LayerRow]) -> HostRow:
@@ -62,6 +66,9 @@ def incident(row: Row[Any]) -> Incident:
         phase=row.phase,
         attempts=row.attempts,
         seen=words.load_seen(row.seen),
+        fenced_at=row.fenced_at,
+        rung=row.rung,
+        tries=row.tries,
     )
 
 
@@ -112,5 +119,25 @@ def run(row: Row[Any]) -> Run:
     )
 
 
-def disarm(row: Row[Any]) -> Disarm:
-    return Disarm(reason=row.reason, by=row.operator, since=row.since, until=row.until)
+def pause(row: Row[Any]) -> Pause:
+    return Pause(
+        reason=row.reason,
+        by=row.operator,
+        since=row.since,
+        until=row.until,
+        scope=Scope(row.scope),
+        name=row.name,
+    )
+
+
+def order(row: Row[Any]) -> Order:
+    return Order(
+        id=row.id,
+        host=row.host,
+        kind=OrderKind(row.kind),
+        reason=row.reason,
+        by=row.operator,
+        at=row.at,
+        until=row.until,
+        drain=row.drain,
+    )

@@ -1,4 +1,6 @@
-"""The store: one database for hosts, readings, incidents with steps and moves, the lease and the switch."""
+"""The store: one database for hosts, readings, incidents with steps and moves, the lease,
+and what people want: pauses and orders.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,13 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, select
 
-from hass_runtime.domain import Incident, Layer, Move, Step
+from hass_runtime.domain import Incident, Layer, Move, Order, OrderKind, Pause, Scope, Step
 from hass_runtime.store import engine as engines
 from hass_runtime.store import lease as leases
 from hass_runtime.store import migrate as migrations
-from hass_runtime.store import rows, switch, words
+from hass_runtime.store import orders, rows, switch, words
 from hass_runtime.store.models import HostTable, IncidentTable, MoveTable, ReadingTable, RunTable, StepTable
-from hass_runtime.store.records import Disarm, HostRow, LayerRow, Lease, Run
+from hass_runtime.store.records import HostRow, LayerRow, Lease, Run
 from hass_runtime.store.writer import Writer
 
 T = TypeVar("T")
@@ -110,6 +112,15 @@ class Store:
 
         return self._read(work)
 
+    def fences_since(self, t: float) -> list[Incident]:
+        """Every incident whose host was proven off at ``t`` or later, the oldest fence first."""
+        query = (
+            select(IncidentTable)
+            .where(IncidentTable.fenced_at >= t)
+            .order_by(IncidentTable.fenced_at, IncidentTable.id)
+        )
+        return self._read(lambda connection: [rows.incident(row) for row in connection.execute(query)])
+
     def steps(self, id: int) -> list[Step]:
         """The steps of an incident in the order in which they began."""
         query = select(StepTable).where(StepTable.incident == id).order_by(StepTable.started_at, StepTable.id)
@@ -131,22 +142,64 @@ class Store:
         )
         return self._read(lambda connection: [rows.run(row) for row in connection.execute(query)])
 
-    # The operator's switch
+    # What people want
 
-    def disarm(self, reason: str, by: str, until: float | None = None, at: float | None = None) -> Disarm:
-        """Stop HASS from acting, from ``at`` (default: now) to ``until`` (default: until `arm`)."""
+    def disarm(
+        self,
+        reason: str,
+        by: str,
+        until: float | None = None,
+        at: float | None = None,
+        scope: Scope = Scope.ALL,
+        name: str = "",
+    ) -> Pause:
+        """Stop HASS from acting, from ``at`` (default: now) to ``until`` (default: until `arm`).
+
+        ``name`` is the cluster or the host that it is for. An earlier pause of the same scope and name ends.
+        """
         moment = time.time() if at is None else at
-        return self._write(lambda connection: switch.disarm(connection, reason, by, until, moment))
+        return self._write(
+            lambda connection: switch.disarm(connection, Pause(reason, by, moment, until, scope, name))
+        )
 
-    def arm(self, at: float | None = None) -> bool:
-        """Let it act again; True when it was switched off."""
+    def arm(self, at: float | None = None, scope: Scope = Scope.ALL, name: str = "") -> bool:
+        """End the pause of exactly this scope and name; True when there was one. Wider ones stay in force."""
         moment = time.time() if at is None else at
-        return self._write(lambda connection: switch.arm(connection, moment))
+        return self._write(lambda connection: switch.arm(connection, moment, scope, name))
 
-    def disarmed(self, now: float | None = None) -> Disarm | None:
-        """Who switched acting off and why, or None when HASS may act."""
+    def pauses(self, now: float | None = None) -> tuple[Pause, ...]:
+        """Every pause in force: the one for everything first, then clusters, then hosts, each by name."""
         moment = time.time() if now is None else now
-        return self._read(lambda connection: switch.disarmed(connection, moment))
+        return self._read(lambda connection: switch.pauses(connection, moment))
+
+    def disarmed(self, now: float | None = None) -> Pause | None:
+        """Who switched acting off everywhere and why, or None; single clusters and hosts: see `pauses`."""
+        return next((pause for pause in self.pauses(now) if pause.scope is Scope.ALL), None)
+
+    def give_order(
+        self,
+        host: str,
+        kind: OrderKind,
+        reason: str,
+        by: str,
+        until: float | None = None,
+        drain: bool = False,
+        at: float | None = None,
+    ) -> Order:
+        """Order something for a host, from ``at`` (default: now) on. An earlier order of its kind ends."""
+        moment = time.time() if at is None else at
+        wanted = Order(0, host, kind, reason, by, moment, until, drain)
+        return self._write(lambda connection: orders.give(connection, wanted))
+
+    def end_orders(self, host: str, kind: OrderKind, at: float | None = None) -> bool:
+        """Take an order back; True when one was in force."""
+        moment = time.time() if at is None else at
+        return self._write(lambda connection: orders.take_back(connection, host, kind, moment))
+
+    def orders(self, now: float | None = None) -> tuple[Order, ...]:
+        """Every order in force, the oldest first."""
+        moment = time.time() if now is None else now
+        return self._read(lambda connection: orders.in_force(connection, moment))
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         return engines.run(self._engine, self.label, work)

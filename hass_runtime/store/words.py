@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from hass_runtime.domain import Layer, Reading, Verdict
@@ -16,6 +17,8 @@ WORD_LIMIT = 32
 TEXT_LIMIT = 16_000
 # The readings are JSON in ASCII: a byte a character.
 SEEN_LIMIT = 60_000
+# Of a large cloud's hosts, so many are named in an error.
+NAMED = 10
 
 
 def clean(value: object) -> str:
@@ -31,6 +34,23 @@ def name(value: object, what: str, limit: int = NAME_LIMIT) -> str:
     if len(text) > limit:
         raise StoreError(f"{what} {text[:40]!r}…: has {len(text)} characters, the limit is {limit}")
     return text
+
+
+def known(value: object, names: Collection[str], what: str) -> str:
+    """One of ``names``, compared whole and by case, which a database that pads with spaces does not do.
+
+    ``what`` is "host" or "cluster". Raises StoreError, which names what was perhaps meant, and what is known.
+    """
+    text = clean(value)
+    if text in names:
+        return text
+    folded = {each.casefold(): each for each in sorted(names)}
+    close = difflib.get_close_matches(text.casefold(), folded, n=1)
+    meant = f"; did you mean {folded[close[0]]}?" if close else ""
+    some = sorted(names)[:NAMED]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    listed = f"known: {', '.join(some)}{more}" if some else f"no {what} is known yet"
+    raise StoreError(f"{what} {_cut(text, 80)!r} is not known{meant or ';'} {listed}")
 
 
 def short(value: object) -> str:

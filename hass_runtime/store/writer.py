@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from hass_runtime.domain import (
     Fault,
@@ -23,7 +23,7 @@ from hass_runtime.domain import (
 )
 from hass_runtime.store import engine as engines
 from hass_runtime.store import lease as leases
-from hass_runtime.store import rows, words
+from hass_runtime.store import orders, rows, words
 from hass_runtime.store.models import HostTable, IncidentTable, MoveTable, ReadingTable, RunTable, StepTable
 from hass_runtime.store.records import Lease, StoreError
 
@@ -152,8 +152,9 @@ class Writer:
 
     def update_incident(self, id: int, **fields: Any) -> Incident:
         """Change an incident without an end: fault, layer, why, outcome, decision, gate, reason, phase,
-        attempts or seen; another field raises TypeError. An outcome that sounds like an end says how its
-        instances fared: the incident itself ends with `close_incident`, when the host is back, too.
+        attempts, seen, rung, tries or fenced_at (of which the first stays); another field raises TypeError.
+        An outcome that sounds like an end says how its instances fared: the incident itself ends with
+        `close_incident`, when the host is back, too.
         """
         values = {field: _incident_value(field, value) for field, value in fields.items()}
 
@@ -185,6 +186,10 @@ class Writer:
             return _incident(connection, id)
 
         return self._write(work)
+
+    def end_order(self, id: int, at: float) -> None:
+        """A person's order was carried out. One that has ended already keeps its end."""
+        self._write(lambda connection: orders.end(connection, id, at))
 
     # Runs, steps and moves
 
@@ -336,8 +341,10 @@ def _incident_value(field: str, value: Any) -> Any:
         return words.dump_seen(value)
     if field == "layer":
         return Layer(value).value
-    if field == "attempts":
+    if field in ("attempts", "rung", "tries"):
         return int(value)
+    if field == "fenced_at":
+        return func.coalesce(IncidentTable.fenced_at, value)
     if field == "gate":
         return words.clean(getattr(value, "value", value))[: words.WORD_LIMIT]
     if field in ("fault", "phase"):

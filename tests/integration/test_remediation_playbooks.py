@@ -3,160 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ipmi_sim import SimulatedBmc
+from playing import DEADLINE, LOST, ROOT, Played, World, a_world, until
 
 from hass_runtime.domain import MoveState
 from hass_runtime.remedy import cloud as clouds
 from hass_runtime.remedy import processes
 from hass_runtime.remedy.runs import Launcher, MoveChanged, RunEnded, RunSpec, TaskEnded
-from hass_runtime.sandbox.openstack.process import OpenStackProcess
 from hass_runtime.settings import load_controller
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).resolve().parents[2]
-CACHE = Path(os.environ.get("HASS_CACHE_DIR", "~/.cache/hass")).expanduser()
-HOSTS = ("compute1", "compute2", "compute10")  # names that begin alike
-LOST = "compute2"
-DEADLINE = 120.0
-
-INSTANCES = [
-    {"name": "web1", "host": LOST, "state": "active"},
-    {"name": "web2", "host": LOST, "state": "active"},
-    {"name": "idle", "host": LOST, "state": "stopped"},
-    {"name": "near", "host": "compute1", "state": "active"},
-]
-
-
-class World:
-    """A cloud, and a BMC whose power switch is that of the host's nova-compute."""
-
-    def __init__(self, process: OpenStackProcess, bmc: SimulatedBmc, config: Path) -> None:
-        self.process = process
-        self.bmc = bmc
-        self.config = config
-        self.nova = clouds.connect(load_controller(config))
-        self._stop = threading.Event()
-        self._wiring = threading.Thread(target=self._wire, daemon=True)
-        self._wiring.start()
-
-    def _wire(self) -> None:
-        powered = "on"
-        while not self._stop.wait(0.02):
-            now = self.bmc.power
-            if now != powered:
-                self.process.command("compute_stop" if now == "off" else "compute_start", host=LOST)
-                powered = now
-
-    def close(self) -> None:
-        self._stop.set()
-        self._wiring.join()
-
-    def servers(self) -> dict[str, clouds.Server]:
-        return {server.name: server for host in HOSTS for server in self.nova.servers_on(host)}
-
-    def running(self) -> dict[str, list[str]]:
-        names = {server.id: name for name, server in self.servers().items()}
-        return {names[uuid]: hosts for uuid, hosts in self.process.command("guests")["running"].items()}
-
-    def service(self) -> clouds.ComputeService:
-        service = self.nova.compute_service(LOST)
-        assert service is not None
-        return service
-
-    def set(self, **values: dict[str, Any]) -> None:
-        text = self.config.read_text()
-        for section, keys in values.items():
-            lines = "".join(f"{key} = {value}\n" for key, value in keys.items())
-            text = text.replace(f"[{section}]\n", f"[{section}]\n{lines}")
-        self.config.write_text(text)
-        self.nova = clouds.connect(load_controller(self.config))
-
-    def play(self, playbook: str, *arguments: str, confirm: str = LOST) -> Played:
-        argv = [
-            str(Path(sys.executable).with_name("ansible-playbook")),
-            f"playbooks/remediation/{playbook}.yml",
-            "-e", f"host={LOST}", "-e", f"config={self.config}", "-e", f"confirm={confirm}",
-            *arguments,
-        ]  # fmt: skip
-        env = {**os.environ, "ANSIBLE_SHOW_CUSTOM_STATS": "1", "ANSIBLE_NOCOLOR": "1"}
-        done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=DEADLINE)
-        return Played(done.returncode, done.stdout + done.stderr)
-
-
-class Played:
-    """What a run by hand said."""
-
-    def __init__(self, rc: int, text: str) -> None:
-        self.rc = rc
-        self.text = text
-
-    @property
-    def changed(self) -> int:
-        recap = next(line for line in self.text.splitlines() if line.startswith("localhost "))
-        return int(recap.split("changed=")[1].split()[0])
-
-
-def until(what: Callable[[], Any], deadline: float = DEADLINE) -> None:
-    end = time.monotonic() + deadline
-    while not what():
-        assert time.monotonic() < end, f"not within {deadline} s"
-        time.sleep(0.1)
-
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    process = OpenStackProcess(tmp_path / "openstack", CACHE, HOSTS, INSTANCES, spawn_seconds=0.3)
-    bmc = SimulatedBmc(tmp_path, LOST)
-    config = tmp_path / "hass.conf"
-    with process:
-        endpoints = process.start()
-        bmc.start()
-        config.touch(mode=0o600)
-        config.write_text(f"""\
-[openstack]
-openstack_auth_url = {endpoints.auth_url}
-openstack_admin_account = {endpoints.username}
-openstack_admin_password = {endpoints.password}
-openstack_project_name = {endpoints.project_name}
-openstack_region_name = {endpoints.region}
-[cluster]
-hosts = {", ".join(HOSTS)}
-[ipmi]
-{LOST} = 127.0.0.1:{bmc.port}
-[ipmi_user]
-{LOST} = {bmc.bmc.username},{bmc.bmc.password}
-[address]
-compute1 = 127.0.0.21
-{LOST} = 127.0.0.22
-compute10 = 127.0.0.23
-[detector]
-ping_command = ["grep", "-q", "1", "{tmp_path}/{{host}}/power"]
-[paths]
-state_dir = {tmp_path}/state
-[safety]
-fence_timeout = 20
-[recovery]
-poll_interval = 0.2
-restore_timeout = 60
-""")
-        made = World(process, bmc, config)
-        try:
-            yield made
-        finally:
-            made.close()
-            bmc.stop()
+    with a_world(tmp_path) as made:
+        yield made
 
 
 def test_by_hand_from_look_to_restore(world: World) -> None:
@@ -400,3 +269,53 @@ def test_what_the_returning_nova_compute_stops_is_running_again_afterwards(world
     assert done.rc == 0, done.text
     states = {name: server.vm_state for name, server in world.servers().items() if server.host != LOST}
     assert states == {"web1": "active", "web2": "stopped", "idle": "stopped", "near": "active"}
+
+
+def without_bmc(world: World) -> None:
+    text = world.config.read_text()
+    start, end = text.index("[ipmi]"), text.index("[address]")
+    world.config.write_text(text[:start] + text[end:])
+
+
+def confirmed(at: float) -> str:
+    return json.dumps({"confirmed": {"by": "anna", "reason": "cords pulled", "at": at}})
+
+
+def test_a_host_without_a_bmc_is_emptied_on_the_word_of_a_person(world: World) -> None:
+    without_bmc(world)
+    nobody = world.play("host_failure")
+    assert nobody.rc != 0
+    assert "compute2 has no BMC" in nobody.text
+
+    alive = world.play("host_failure", "-e", confirmed(time.time()))
+    assert alive.rc != 0, "it still answers, whatever a person says"
+    assert "anna confirmed it as off, but it still answers" in alive.text
+    assert not world.service().forced_down
+
+    world.bmc.set_power("off")  # by hand, at its cords
+    until(lambda: "web1" not in world.running())
+    old = world.play("host_failure", "-e", confirmed(time.time() - 4000))
+    assert old.rc != 0
+    assert "confirm it anew" in old.text
+    done = world.play("host_failure", "-e", confirmed(time.time()))
+    assert done.rc == 0, done.text
+    assert '"by": "anna"' in done.text
+    assert set(world.running()) == {"web1", "web2", "near"}
+    assert world.servers()["idle"].vm_state == "stopped"
+
+    world.bmc.set_power("on")
+    restored = world.play("host_restore")
+    assert restored.rc == 0, restored.text
+    assert (world.service().forced_down, world.service().enabled) == (False, True)
+    assert all(len(hosts) == 1 for hosts in world.running().values())
+
+
+def test_a_bmc_that_says_on_outweighs_the_word_of_a_person(world: World) -> None:
+    world.bmc.deaf()
+    world.config.write_text(world.config.read_text().replace("fence_timeout = 20", "fence_timeout = 3"))
+    before = world.servers()
+    done = world.play("host_failure", "-e", confirmed(time.time()))
+    assert done.rc != 0
+    assert "the BMC says on; that anna confirmed it as off does not count" in done.text
+    assert world.servers() == before
+    assert not world.service().forced_down

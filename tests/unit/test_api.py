@@ -18,9 +18,19 @@ from seeded import NOW, seed
 
 from hass_runtime.api import create_app, serve
 from hass_runtime.api.render import moment
+from hass_runtime.domain import OrderKind, Scope
 from hass_runtime.store import Store, StoreError
 
-HEALTH: dict[str, Any] = {"status": "ok", "role": "leader", "holder": "ctl1", "epoch": 3, "cycle_age": 0.4}
+HEALTH: dict[str, Any] = {
+    "status": "ok",
+    "role": "leader",
+    "holder": "ctl1",
+    "epoch": 3,
+    "cycle_age": 0.4,
+    "reason": "",
+    "blind": {"power": "no BMC of 3 hosts can be read"},
+}
+LATER = 4_102_444_800.0  # the year 2100
 
 
 @pytest.fixture
@@ -82,6 +92,9 @@ def test_one_incident_with_everything_in_it(client: FlaskClient) -> None:
     assert (found["host"], found["outcome"], found["duration"]) == ("compute2", "recovered", 120.5)
     assert found["opened_at"] == "2026-03-01T03:12:41.250Z"
     assert found["seen"][0]["evidence"] == "chassis power is off"
+    assert (found["rung"], found["tries"], found["fenced_at"]) == (0, 1, moment(NOW + 6.0))
+    other = client.get("/v1/incidents/2").get_json()
+    assert (other["rung"], other["tries"], other["fenced_at"]) == (0, 0, None)
     assert [step["name"] for step in found["steps"]] == [
         "Launch host_failure",
         "Power off compute2",
@@ -97,12 +110,47 @@ def test_one_incident_with_everything_in_it(client: FlaskClient) -> None:
 
 
 def test_the_switch(store: Store, client: FlaskClient) -> None:
-    assert client.get("/v1/switch").get_json() == {"armed": True, "disarmed": None}
+    assert client.get("/v1/switch").get_json() == {"armed": True, "disarmed": None, "pauses": []}
+    store.disarm("disk", "bob", until=LATER, at=NOW, scope=Scope.HOST, name="compute1")
+    disk = {
+        "scope": "host",
+        "name": "compute1",
+        "reason": "disk",
+        "by": "bob",
+        "since": moment(NOW),
+        "until": moment(LATER),
+    }
+    assert client.get("/v1/switch").get_json() == {"armed": True, "disarmed": None, "pauses": [disk]}
     store.disarm("network works", "alice", at=NOW)
+    why = {"reason": "network works", "by": "alice", "since": moment(NOW), "until": None}
     assert client.get("/v1/switch").get_json() == {
         "armed": False,
-        "disarmed": {"reason": "network works", "by": "alice", "since": moment(NOW), "until": None},
+        "disarmed": why,
+        "pauses": [{"scope": "all", "name": ""} | why, disk],
     }
+
+
+def test_orders_in_force(store: Store, client: FlaskClient) -> None:
+    assert client.get("/v1/orders").get_json() == {"orders": []}
+    store.give_order("compute2", OrderKind.RESTORE, "", "bob", until=NOW + 1.0, at=NOW)
+    given = store.give_order("compute1", OrderKind.MAINTENANCE, "memory", "alice", LATER, drain=True, at=NOW)
+    assert client.get("/v1/orders").get_json() == {
+        "orders": [
+            {
+                "id": given.id,
+                "host": "compute1",
+                "kind": "maintenance",
+                "reason": "memory",
+                "by": "alice",
+                "at": moment(NOW),
+                "until": moment(LATER),
+                "drain": True,
+            }
+        ]
+    }
+    refused = client.get("/v1/orders?host=compute1")
+    assert refused.status_code == 400
+    assert "'host' is not known" in refused.get_json()["error"]["message"]
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 200), ("standby", 200), ("stale", 503), ("odd", 503)])
@@ -209,11 +257,15 @@ def test_every_route_is_documented_and_every_documented_route_exists(app: Flask,
 
 def test_the_replies_are_what_the_document_says(app: Flask, store: Store, client: FlaskClient) -> None:
     store.disarm("network works", "alice", at=NOW)
+    store.disarm("disk", "alice", LATER, at=NOW, scope=Scope.CLUSTER, name="default")
+    for kind in OrderKind:
+        store.give_order("compute1", kind, "works", "alice", LATER, at=NOW)
     document = client.get("/v1/openapi.json").get_json()
     asked = {
         ("/healthz", "200"): "/healthz",
         ("/v1/hosts", "200"): "/v1/hosts",
         ("/v1/switch", "200"): "/v1/switch",
+        ("/v1/orders", "200"): "/v1/orders",
         ("/v1/incidents", "200"): "/v1/incidents",
         ("/v1/incidents", "400"): "/v1/incidents?limit=x",
         ("/v1/incidents/{id}", "200"): "/v1/incidents/1",

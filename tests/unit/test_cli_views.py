@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 from seeded import NOW, seed
 
 from hass_runtime import __version__
 from hass_runtime.api import create_app, serve
+from hass_runtime.cli import screens
 from hass_runtime.cli.main import COMMANDS, main
+from hass_runtime.domain import Layer, OrderKind, Reading, Scope, Verdict
 from hass_runtime.store import Store
 
 HEALTH: dict[str, Any] = {"status": "ok", "role": "leader", "holder": "ctl1", "epoch": 3, "cycle_age": 0.4}
+LATER = 4_102_444_800.0  # the year 2100
+LATER_LOCAL = f"{datetime.fromtimestamp(LATER):%Y-%m-%d %H:%M:%S}"
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +53,8 @@ def test_status_shows_hosts_and_open_incidents(api: str) -> None:
     assert "role leader" in result.output
     for words in ("compute1", "evacuated", "no BMC", "‖ held", "unreachable", "✗ failed"):
         assert words in result.output
-    assert "DISARMED" not in result.output
+    for words in ("DISARMED", "BLIND", "storage", "maintenance"):
+        assert words not in result.output
 
 
 def test_status_says_that_it_is_disarmed(api: str, store: Store) -> None:
@@ -56,6 +64,63 @@ def test_status_says_that_it_is_disarmed(api: str, store: Store) -> None:
         assert json.loads(run("status", "-f", "json", api=api).output)["switch"]["armed"] is False
     finally:
         store.arm()
+
+
+def test_status_and_orders_say_what_people_want(api: str, store: Store) -> None:
+    store.disarm("switch [swap]", "alice", at=NOW, scope=Scope.CLUSTER, name="default")
+    store.disarm("disk", "bob", LATER, at=NOW, scope=Scope.HOST, name="compute1")
+    store.give_order("compute1", OrderKind.MAINTENANCE, "new memory", "carol", LATER, drain=True, at=NOW)
+    store.give_order("compute3", OrderKind.CONFIRM_FENCED, "pulled the cable", "dave", at=NOW)
+    store.give_order("compute2", OrderKind.RESTORE, "", "erin", at=NOW)
+    try:
+        status, listed = run("status", api=api).output, run("orders", api=api).output
+        for output in (status, listed):
+            assert output.index("cluster default paused by alice: switch [swap]\n") < output.index(
+                f"host compute1 paused by bob: disk (until {LATER_LOCAL})"
+            )
+        assert "DISARMED" not in status
+        for words in (
+            f"compute1: maintenance, ordered by carol: new memory (until {LATER_LOCAL})",
+            "compute3: confirmed to be off, ordered by dave: pulled the cable\n",
+            "compute2: to be restored, ordered by erin\n",
+        ):
+            assert words in status
+        for words in ("maintenance, drained", "confirmed to be off", "pulled the cable", "to be restored"):
+            assert words in listed
+        data = json.loads(run("orders", "-f", "json", api=api).output)
+        assert [order["kind"] for order in data["orders"]] == ["maintenance", "confirm_fenced", "restore"]
+        assert [pause["name"] for pause in data["pauses"]] == ["default", "compute1"]
+        assert len(json.loads(run("status", "-f", "json", api=api).output)["orders"]) == 3
+    finally:
+        store.arm(scope=Scope.CLUSTER, name="default")
+        store.arm(scope=Scope.HOST, name="compute1")
+        store.end_orders("compute1", OrderKind.MAINTENANCE)
+        store.end_orders("compute3", OrderKind.CONFIRM_FENCED)
+        store.end_orders("compute2", OrderKind.RESTORE)
+    assert run("orders", api=api).output == "no orders\n"
+
+
+def test_status_says_which_layers_are_blind(store: Store) -> None:
+    health = HEALTH | {"blind": {"power": "no BMC of 3 hosts\x1b[2J can be read"}}
+    server = serve(create_app(store, lambda: health), "127.0.0.1", 0)
+    try:
+        output = run("status", api=f"http://127.0.0.1:{server.port}").output
+    finally:
+        server.close()
+    assert "BLIND on layer power: no BMC of 3 hosts" in output
+    assert "\x1b" not in output
+
+
+def test_a_layer_is_shown_when_some_host_has_it(api: str, store: Store) -> None:
+    header = next(line for line in run("status", api=api).output.splitlines() if "address" in line)
+    assert header.split()[5:] == ["power", "network", "service", "why"]
+    lease = store.lease_acquire("ctl1", 600)
+    assert lease is not None
+    store.writer(lease).put_reading(Reading("compute1", Layer.STORAGE, Verdict.WARNING, "slow", NOW))
+    output = run("status", api=api).output
+    header = next(line for line in output.splitlines() if "address" in line)
+    assert header.split()[5:] == ["power", "network", "storage", "service", "why"]
+    assert "▲ warning" in output
 
 
 def test_incidents_as_table_and_as_json(api: str) -> None:
@@ -80,6 +145,7 @@ def test_an_incident_is_a_timeline(api: str) -> None:
         "chassis power is off",
         "Decided",
         "power: its BMC says off",
+        "remedy: host_failure, rung 1 of its ladder, try 1",
         "no gate is closed",
         "host_failure  ✓ successful in 26.4 s",
         "+1.5 s",
@@ -104,7 +170,31 @@ def test_a_held_incident_says_why(api: str, monkeypatch: pytest.MonkeyPatch) -> 
     output = run("incident", "show", "2", api=api).output
     assert "held: unproven (nothing proves that the host is off)" in output
     assert "only a person can prove that it is off" in output
+    assert "ladder" not in output
     assert "  ‖ held  1 min 40 s so far" in output
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"phase": "host_drain", "rung": 1, "tries": 2}, "remedy: host_drain, rung 2 of its ladder, try 2"),
+        (
+            {"phase": "host_restore", "rung": 0, "tries": 1},
+            "remedy: host_restore, after rung 1 of its ladder, try 1",
+        ),
+    ],
+)
+def test_an_incident_shows_how_far_up_its_ladder_it_is(fields: dict[str, Any], words: str) -> None:
+    console = Console(width=160, record=True, file=io.StringIO())
+    screens.incident(console, {"id": 1, "host": "compute1", "outcome": "open", **fields})
+    assert f"  {words}\n" in console.export_text()
+
+
+def test_a_fence_without_a_step_of_it_is_told_by_its_moment() -> None:
+    console = Console(width=160, record=True, file=io.StringIO())
+    opened, fenced = "2026-03-01T03:12:41.250Z", "2026-03-01T03:12:51.250Z"
+    screens.incident(console, {"id": 1, "outcome": "open", "opened_at": opened, "fenced_at": fenced})
+    assert "proven off after 10.0 s" in console.export_text()
 
 
 def test_json_is_what_the_interface_says(api: str) -> None:
@@ -125,7 +215,7 @@ def test_a_report_is_written(api: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["status"], ["incidents"], ["incident", "show", "1"], ["incident", "report", "1"]]
+    "command", [["status"], ["orders"], ["incidents"], ["incident", "show", "1"], ["incident", "report", "1"]]
 )
 def test_no_controller_is_one_clear_line(command: list[str]) -> None:
     result = run(*command, api="http://127.0.0.1:1")

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +17,9 @@ import pytest
 import yaml
 
 from hass_runtime.remedy import ansible_support, restoration
-from hass_runtime.remedy.fencing import FenceError
+from hass_runtime.remedy.drain import DrainError
 from hass_runtime.remedy.nova import ComputeService, Migration
+from hass_runtime.remedy.proof import FenceError
 
 LIBRARY = Path(__file__).resolve().parents[2] / "playbooks" / "remediation" / "library"
 MODULES = sorted(LIBRARY.glob("hass_*.py"))
@@ -82,8 +84,8 @@ def config(tmp_path):
 
 def test_all_modules_are_here():
     assert {path.stem for path in MODULES} == {
-        "hass_compute_service", "hass_evacuate", "hass_fence", "hass_host_instances", "hass_power",
-        "hass_verify_instances", "hass_wait_host", "hass_wait_moves",
+        "hass_compute_service", "hass_drain", "hass_evacuate", "hass_fence", "hass_host_instances",
+        "hass_power", "hass_restart_service", "hass_verify_instances", "hass_wait_host", "hass_wait_moves",
     }  # fmt: skip
 
 
@@ -118,7 +120,9 @@ def test_a_missing_configuration_is_said(path, tmp_path):
     assert "Traceback" not in answer["msg"]
 
 
-@pytest.mark.parametrize("name", ["hass_host_instances", "hass_compute_service", "hass_verify_instances"])
+@pytest.mark.parametrize(
+    "name", ["hass_host_instances", "hass_compute_service", "hass_drain", "hass_verify_instances"]
+)
 def test_no_openstack_is_said_without_the_password(name, config):
     answer, text = run(LIBRARY / f"{name}.py", host="compute1", config=config, **NEEDS.get(name, {}))
     assert answer["failed"]
@@ -131,6 +135,53 @@ def test_no_bmc_means_no_fence(check, config):
     answer, _ = run(LIBRARY / "hass_fence.py", check, host="compute1", config=config)
     assert answer["failed"]
     assert "no proof possible" in answer["msg"]
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "words"),
+    [
+        ({"reason": "x", "at": 1}, "confirmed: by is None, expected the name of the person"),
+        ({"by": "anna"}, "confirmed: at is None, expected seconds since the epoch"),
+        ({"by": "anna", "at": "now"}, "confirmed: at is 'now', expected seconds"),
+        ({"by": "anna", "at": 1}, "compute1 has no BMC; what anna confirmed is"),
+    ],
+)
+def test_a_confirmation_that_is_none_is_said(confirmed, words, config):
+    answer, _ = run(LIBRARY / "hass_fence.py", host="compute1", config=config, confirmed=confirmed)
+    assert answer["failed"]
+    assert words in answer["msg"]
+
+
+def test_a_persons_word_alone_evacuates_nothing(config):
+    now = time.time()
+    person = {"by": "anna", "reason": "", "at": now - 9}
+    said = {"host": "compute10", "reads": [], "sent_off_at": None, "person": person, "silent_at": now}
+    for heard in ([], [now - 1], [now - 20, now]):
+        answer, _ = run(
+            LIBRARY / "hass_evacuate.py", host="compute10", config=config, proof={**said, "heard": heard}
+        )
+        assert "compute10 is not proven off, nothing is evacuated" in answer["msg"]
+
+
+def test_what_a_person_confirmed_is_foreseen(config):
+    confirmed = {"by": "anna", "reason": "", "at": 1}
+    answer, _ = run(LIBRARY / "hass_fence.py", True, host="compute1", config=config, confirmed=confirmed)
+    assert answer["changed"] is False
+    assert "would listen for silence of compute1, which anna confirmed as off" in answer["msg"]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_host_without_a_bmc_is_on_when_a_person_has_powered_it_on(check, config):
+    answer, _ = run(LIBRARY / "hass_power.py", check, host="compute1", config=config)
+    assert (answer["changed"], "failed" in answer) == (False, False)
+    assert "compute1 has no BMC" in answer["msg"]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_no_agent_means_no_restart(check, config):
+    answer, _ = run(LIBRARY / "hass_restart_service.py", check, host="compute1", config=config)
+    assert answer["failed"]
+    assert "no agent is configured" in answer["msg"]
 
 
 @pytest.mark.parametrize("order", ["compute10, compute1", "compute1, compute10"])
@@ -165,7 +216,7 @@ def test_nothing_is_evacuated_without_a_fresh_proof_of_this_very_host(proof, con
     assert "compute10 is not proven off, nothing is evacuated" in answer["msg"]
 
 
-@pytest.mark.parametrize("name", ["hass_evacuate", "hass_host_instances"])
+@pytest.mark.parametrize("name", ["hass_drain", "hass_evacuate", "hass_host_instances"])
 def test_a_record_that_is_none_is_said(name, config):
     given = {"was": {"u1": "paused"}, "proof": fresh("compute10")}
     answer, _ = run(LIBRARY / f"{name}.py", name == "hass_evacuate", host="compute10", config=config, **(
@@ -208,6 +259,9 @@ class Cloud:
     def servers_on(self, host):
         raise AssertionError("it went on to evacuate")
 
+    def set_enabled(self, service, enabled, reason=""):
+        raise AssertionError("it went on to disable")
+
 
 def fresh(host):
     now = time.time()
@@ -236,6 +290,24 @@ def test_nothing_is_evacuated_while_nova_takes_the_host_for_alive(config, monkey
         code.run(module)
     code, module = module_with("hass_evacuate", Cloud(True), monkeypatch, **params)
     with pytest.raises(AssertionError, match="went on to evacuate"):
+        code.run(module)
+
+
+@pytest.mark.parametrize("forced_down", [True, False])
+def test_a_host_whose_nova_compute_is_down_is_not_drained(forced_down, config, monkeypatch):
+    params = {
+        "host": "compute10", "config": config, "reason": "a fan", "was": {}, "since": None, "incident": 0,
+        "progress_file": None,
+    }  # fmt: skip
+    for check in (False, True):
+        code, module = module_with("hass_drain", Cloud(forced_down), monkeypatch, **params)
+        module.check_mode = check
+        with pytest.raises(DrainError, match="compute10 cannot be drained, nothing was changed"):
+            code.run(module)
+    alive = Cloud(False)
+    alive.service = replace(alive.service, up=True)
+    code, module = module_with("hass_drain", alive, monkeypatch, **params)
+    with pytest.raises(AssertionError, match="went on to disable"):
         code.run(module)
 
 
@@ -281,6 +353,7 @@ def test_the_order_of_a_failure():
         "hass_host_instances", "hass_fence", "hass_compute_service", "hass_evacuate", "hass_verify_instances",
     ]  # fmt: skip
     arguments = dict(found)
+    assert arguments["hass_fence"]["confirmed"] == "{{ confirmed }}"
     assert arguments["hass_compute_service"]["forced_down"] is True
     assert arguments["hass_evacuate"]["proof"] == "{{ fence.proof | default(omit) }}"
     assert arguments["hass_evacuate"]["instances"] == "{{ found.instances }}"
@@ -297,6 +370,19 @@ def test_the_order_of_a_restoration():
     assert dict(found)["hass_compute_service"]["forced_down"] is False
 
 
-@pytest.mark.parametrize("playbook", ["host_failure", "host_restore"])
+def test_the_milder_remedies_are_one_step_each():
+    assert [name for name, _ in steps("service_restart")] == ["hass_restart_service"]
+    ((name, arguments),) = steps("host_drain")
+    assert (name, arguments["reason"], arguments["was"]) == ("hass_drain", "{{ reason }}", "{{ was }}")
+
+
+@pytest.mark.parametrize("playbook", ["host_failure", "host_drain"])
+def test_what_moves_instances_wants_the_hosts_name_twice(playbook):
+    (play,) = yaml.safe_load((LIBRARY.parent / f"{playbook}.yml").read_text())
+    asserts = [task["ansible.builtin.assert"]["that"] for task in play["tasks"][:2]]
+    assert asserts == ["host | length > 0", "confirm == host or ansible_check_mode"]
+
+
+@pytest.mark.parametrize("playbook", ["host_failure", "host_restore", "host_drain", "service_restart"])
 def test_every_step_is_about_the_one_host_of_the_one_configuration(playbook):
     assert {(args["host"], args["config"]) for _, args in steps(playbook)} == {("{{ host }}", "{{ config }}")}

@@ -494,3 +494,79 @@ def test_a_nova_that_is_nowhere_or_down_is_said(small, monkeypatch, catalog, wor
         with pytest.raises(CloudError, match=words) as caught:
             call("u1")
         assert (caught.value.status, caught.value.uncertain) == (None, False)
+
+
+# --- live migration
+
+
+@pytest.mark.parametrize("newest", ["2.60", "2.100"])
+def test_a_live_migration_leaves_the_rest_to_nova(newest):
+    wire = Wire(Reply(status=202), newest=newest)
+    cloud(wire).live_migrate("u1")
+    (request,) = wire.seen
+    assert (request.method, request.path) == ("POST", "/servers/u1/action")
+    assert request.microversion == f"compute {READ_MICROVERSION}"
+    assert request.body == {"os-migrateLive": {"host": None, "block_migration": "auto"}}, "no force"
+
+
+@pytest.mark.parametrize(("newest", "used"), [("2.60", "2.60"), ("2.65", "2.65"), ("2.100", "2.65")])
+def test_one_that_waits_is_aborted_where_nova_can(newest, used):
+    wire = Wire(Reply(status=202), newest=newest)
+    cloud(wire).abort_migration("u1", 7)
+    (request,) = wire.seen
+    assert (request.method, request.path) == ("DELETE", "/servers/u1/migrations/7")
+    assert request.microversion == f"compute {used}"
+
+
+@pytest.mark.parametrize("call", [lambda n: n.live_migrate("u1"), lambda n: n.abort_migration("u1", 7)])
+def test_a_live_migration_that_got_no_answer_may_have_happened(call):
+    with pytest.raises(CloudError) as caught:
+        call(cloud(Wire(Reply(None, 503))))
+    assert caught.value.uncertain
+    with pytest.raises(CloudError, match="400: is not running") as caught:
+        call(cloud(Wire(Reply({"badRequest": {"message": "is not running"}}, 400))))
+    assert (caught.value.uncertain, caught.value.status) == (False, 400)
+
+
+def test_live_migrations_are_asked_for_by_their_name():
+    wire = Wire(Reply({"migrations": [migration(1, "compute10"), migration(3), migration(2)]}))
+    assert [found.id for found in cloud(wire).live_migrations("compute1", 0.0)] == [2, 3]
+    assert wire.seen[0].params == {"source_compute": "compute1", "migration_type": "live-migration"}
+
+
+def action(number, name="live-migration"):
+    return {
+        "action": name, "request_id": f"r{number}", "start_time": f"2026-01-0{number}T00:00:00.000000",
+        "message": "Error",
+    }  # fmt: skip
+
+
+def events(*details):
+    return {"instanceAction": {**action(2), "events": [{"event": "e", "details": text} for text in details]}}
+
+
+def test_nova_says_why_an_instance_was_not_migrated():
+    rows = {"instanceActions": [action(2), action(1), action(3, "stop")]}
+    wire = Wire(Reply(rows), Reply(events(None, "No valid\nhost was found.", "outer")))
+    assert cloud(wire).why_not_migrated("u1") == "No valid host was found."
+    assert wire.seen[1].path == "/servers/u1/os-instance-actions/r2"
+    assert wire.seen[1].microversion == "compute 2.84"
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        Wire(newest="2.83"),
+        Wire(Reply({"instanceActions": [action(3, "stop")]})),
+        Wire(Reply({"instanceActions": [action(2)]}), Reply(events(None))),
+        Wire(Reply({"instanceActions": [action(2)]}), Reply(events())),
+    ],
+)
+def test_a_nova_that_says_nothing_says_nothing(wire):
+    assert cloud(wire).why_not_migrated("u1") == ""
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"instanceAction": {}}, {"instanceAction": {"events": [1]}}])
+def test_garbage_is_no_reason(body):
+    with pytest.raises(CloudError):
+        cloud(Wire(Reply({"instanceActions": [action(2)]}), Reply(body))).why_not_migrated("u1")

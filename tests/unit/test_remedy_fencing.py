@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from hass_runtime.bmc import BmcError
 from hass_runtime.domain import Layer, Reading, Verdict
-from hass_runtime.remedy import fencing
-from hass_runtime.remedy.fencing import FenceError, OffWatch, check_proof, fence
+from hass_runtime.remedy.fencing import OffWatch, fence
+from hass_runtime.remedy.proof import MIN_READS, FenceError, Word, check_proof, word_of
 from hass_runtime.remedy.silence import ears_of, sign_of_life
 from hass_runtime.settings import load_controller
 
@@ -156,7 +156,7 @@ def test_who_cannot_listen_has_not_heard_silence():
 
 @pytest.mark.parametrize("reads", [-1, 0, 1])
 def test_one_reading_is_never_enough(reads):
-    assert len(Bench(["off"]).fence(reads=reads).reads) == fencing.MIN_READS
+    assert len(Bench(["off"]).fence(reads=reads).reads) == MIN_READS
 
 
 @given(
@@ -366,3 +366,186 @@ def test_the_agent_is_listened_for_where_there_is_one(key, layers, tmp_path):
         "[cluster]\nhosts = compute1\n" + (f"[detection]\npolling_key = {key * 32}\n" if key else "")
     )
     assert [ear.layer for ear in ears_of(load_controller(str(path), {}))] == layers
+
+
+# --- the word of a person who has seen to it that the host is off
+
+ANNA = Word("anna", "cords pulled", 990.0)
+
+
+def by_word(bench, bmc=True, **changes):
+    values = {"reads": 2, "interval": 1.0, "deadline": 10.0, "word": ANNA, "max_age": 600.0, **changes}
+    return fence(
+        "compute2", bench if bmc else None, bench.answers, clock=lambda: bench.now, wall=lambda: bench.now,
+        sleep=bench.sleep, **values,
+    )  # fmt: skip
+
+
+def check(proof, now, host="compute2", max_age=600.0):
+    check_proof(proof, host, 2, now, max_age)
+
+
+def test_a_person_can_prove_a_host_without_a_bmc_off():
+    heard = []
+    bench = Bench(["on"], answers=lambda bench: heard.append(bench.now))
+    proof = by_word(bench, bmc=False)
+    assert bench.offs == []
+    assert proof.heard == tuple(heard)
+    assert len(set(heard)) == 2, "listened to twice, not at the same moment"
+    assert proof.person == ANNA
+    assert "anna confirmed it" in proof.words()
+    assert "(cords pulled)" in proof.words()
+    check(proof.as_dict(), bench.now)
+
+
+@pytest.mark.parametrize("answers", [[None, "agent: ok"], ["agent: ok"]])
+def test_a_host_that_answers_is_not_off_whatever_a_person_says(answers):
+    bench = Bench(["on"], answers=lambda bench: answers.pop(0))
+    with pytest.raises(FenceError, match="anna confirmed it as off, but it still answers: agent: ok"):
+        by_word(bench, bmc=False)
+
+
+def test_a_host_that_answered_while_its_bmc_was_asked_is_not_off_whatever_a_person_says():
+    bench = Bench(["off"], answers=lambda bench: "agent: ok" if bench.now < 1006 else None)
+    bench.says = ["off", "off", "off", *["no answer"] * 3]
+    with pytest.raises(FenceError, match=r"still answers \(agent: ok\); that anna confirmed it"):
+        by_word(bench)
+
+
+def test_nobody_able_to_listen_is_no_silence_for_a_person_either():
+    bench = Bench(["on"], answers=lambda bench: "cannot tell on layer network: no ping")
+    with pytest.raises(FenceError, match="anna confirmed it as off, but cannot tell on layer network"):
+        by_word(bench, bmc=False)
+
+
+def test_a_bmc_that_says_on_outweighs_a_person():
+    bench = Bench(["on"])
+    with pytest.raises(FenceError, match=r"the BMC says on; that anna confirmed it as off does not count"):
+        by_word(bench)
+    assert bench.offs, "it was tried all the same"
+
+
+def test_a_bmc_that_said_on_and_fell_silent_outweighs_a_person():
+    with pytest.raises(FenceError, match="the BMC says on; that anna"):
+        by_word(Bench(["on", "on", "no answer"]))
+
+
+def test_a_bmc_that_said_off_last_has_nothing_against_a_person():
+    proof = by_word(Bench(["on", "on", "off", "no answer"]))
+    assert proof.person == ANNA
+
+
+@pytest.mark.parametrize("refuses", [[], ["no answer"] * 99])
+def test_a_bmc_that_cannot_be_read_does_not_stand_in_the_way(refuses):
+    proof = by_word(Bench(["no answer"], refuses))
+    assert (proof.person, proof.reads, proof.sent_off_at) == (ANNA, (), None)
+
+
+def test_a_bmc_that_proves_it_needs_nobodys_word():
+    bench = Bench(["on", "on", "off"])
+    proof = by_word(bench, word=Word("anna", "", -9e9))
+    assert (proof.person, proof.heard) == (None, ())
+    check(proof.as_dict(), bench.now)
+
+
+@pytest.mark.parametrize(("at", "why"), [(300.0, "700 s old"), (1020.0, "20 s in the future")])
+def test_a_word_has_to_be_of_now(at, why):
+    with pytest.raises(FenceError, match=why):
+        by_word(Bench(["on"]), bmc=False, word=Word("anna", "", at))
+
+
+SAID = {
+    "host": "compute2", "bmc": "", "was_on": None, "sent_off_at": None, "reads": [], "silent_at": 105.0,
+    "person": {"by": "anna", "reason": "", "at": 99.0}, "heard": [100.0, 105.0],
+}  # fmt: skip
+
+
+def test_a_persons_proof_is_accepted():
+    check(SAID, 110.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"host": "compute20"}, "about compute20"),
+        ({"person": {}}, "incomplete"),
+        ({"person": {"reason": "x", "at": 99.0}}, "by is None"),
+        ({"person": {"by": " ", "at": 99.0}}, "by is ' '"),
+        ({"person": {"by": "anna"}}, "at is None"),
+        ({"person": {"by": "anna", "at": "nan"}}, "at is 'nan'"),
+        ({"person": {"by": "anna", "at": True}}, "at is True"),
+        ({"person": {"by": "anna", "at": 101.0}}, "not found silent after anna confirmed it"),
+        ({"person": {"by": "anna", "at": -600.0}}, "710 s old"),
+        ({"person": {"by": "anna", "at": 120.0}, "heard": [120.0, 121.0], "silent_at": 121.0}, "future"),
+        ({"heard": [100.0]}, "silent 1 times"),
+        ({"heard": [100.0, 100.0]}, "silent 1 times"),
+        ({"heard": [100.0, float("nan")]}, "time of it is none"),
+        ({"heard": None}, "incomplete"),
+        ({"person": "anna"}, "incomplete"),
+    ],
+)
+def test_a_persons_bad_proof_evacuates_nothing(change, why):
+    with pytest.raises(FenceError, match=why):
+        check({**SAID, **change}, 110.0)
+
+
+def test_no_confirmation_is_none():
+    assert word_of({}) is None
+    assert word_of(None) is None
+    assert word_of({"by": "anna", "reason": None, "at": "5"}) == Word("anna", "", 5.0)
+
+
+@given(
+    st.one_of(st.none(), st.lists(st.sampled_from(["on", "off", "no answer"]), min_size=1, max_size=15)),
+    st.lists(st.sampled_from(["", "busy"]), max_size=15),
+    st.lists(st.sampled_from([None, None, "agent", "cannot tell"]), min_size=1, max_size=10),
+    st.floats(-1000, 2000),
+)
+def test_every_proof_by_a_person_is_silent_and_contradicted_by_no_bmc(says, refuses, signs, at):
+    left, said = list(signs), []
+
+    def answers(bench):
+        said.append(left.pop(0) if left else None)
+        return said[-1]
+
+    bench = Bench(says or ["off"], refuses, answers)
+    try:
+        proof = by_word(bench, bmc=says is not None, word=Word("anna", "", at))
+    except FenceError:
+        return
+    check(proof.as_dict(), bench.now)
+    if proof.person is not None:
+        assert said[-2:] == [None, None]
+        assert "agent" not in said
+        assert says is None or [value for _, value in bench.reads][-1] != "on"
+
+
+# --- looking again at a host that a person confirmed
+
+
+@pytest.mark.parametrize("says", [None, "no answer", "off"])
+def test_a_confirmed_host_is_off_as_long_as_it_is_silent(says):
+    signs = [None, None, "network: it answers"]
+    still = Still([says or "off"])
+    still.watch = OffWatch(
+        "compute2", still if says else None, lambda: signs.pop(0), by_word=True, clock=lambda: still.now
+    )
+    assert still.watch().off
+    assert still.after(2.0).off
+    look = still.after(2.0)
+    assert (look.off, look.final) == (False, True)
+    assert "came back" in look.words
+
+
+def test_a_confirmed_host_whose_bmc_says_on_is_not_off():
+    look = Still(["on"], by_word=True).watch()
+    assert (look.off, look.final) == (False, True)
+    assert "its BMC says on" in look.words
+
+
+def test_a_confirmed_host_that_nobody_can_listen_for_was_not_seen_off():
+    still = Still(["no answer"], ["cannot listen: no route"], by_word=True)
+    look = still.watch()
+    assert (look.off, look.final) == (False, False)
+    assert "no route" in look.words
+    assert still.after(31.0).final

@@ -101,6 +101,10 @@ class Commands:
     def fail_next_spawn(self, host: str, count: int = 1) -> None:
         WORLD.hypervisor(self._known(host)).fail_spawns = count
 
+    def fail_next_migration(self, host: str, count: int = 1) -> None:
+        """The next live migrations from that host fail at their last moment; the guests stay."""
+        WORLD.hypervisor(self._known(host)).fail_migrations = count
+
     def boot(self, name: str, host: str | None = None, state: str = "active") -> dict[str, Any]:
         row = {"name": name, "state": state, **({"host": host} if host else {})}
         return {"uuid": self._booter.boot(boots([row], self._hosts))[name]}

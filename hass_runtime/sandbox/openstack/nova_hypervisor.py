@@ -27,8 +27,24 @@ class Hypervisor:
     powered: bool = True
     guests: dict[str, Any] = field(default_factory=dict)
     fail_spawns: int = 0
+    fail_migrations: int = 0
     # Every killed nova-compute raises it; a driver of an older life must not touch the guests any more.
     life: int = 0
+
+    def hand_over(self, uuid: str, target: Hypervisor) -> bool:
+        """The last moment of a live migration: the guest is there, and no longer here, in one step.
+
+        False when it stays: it was stopped meanwhile, one of the two has no power, or it was to fail.
+        """
+        guest = self.guests.get(uuid)
+        if self.fail_migrations > 0:
+            self.fail_migrations -= 1
+            return False
+        moving = guest is not None and guest.state in (power_state.RUNNING, power_state.PAUSED)
+        if not (moving and self.powered and target.powered):
+            return False
+        target.guests[uuid] = self.guests.pop(uuid)
+        return True
 
     def power_cut(self) -> None:
         """No guest runs any more; their definitions and disks stay."""
@@ -77,6 +93,7 @@ class SandboxDriver(fake.FakeDriver):
 
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
         self.vcpus, self.memory_mb, self.local_gb = WORLD.vcpus, WORLD.memory_mb, WORLD.disk_gb
+        self._to_abort: set[str] = set()  # live migrations, by the uuid of their guests
         super().__init__(virtapi, read_only)
 
     def init_host(self, host: str) -> None:
@@ -140,17 +157,39 @@ class SandboxDriver(fake.FakeDriver):
     def instance_on_disk(self, instance):
         return WORLD.shared_storage
 
-    def live_migration(self, context, instance, *args, **kwargs):
-        self.pause_for(WORLD.migrate_seconds)
-        super().live_migration(context, instance, *args, **kwargs)
+    def live_migration(
+        self,
+        context,
+        instance,
+        dest,
+        post_method,
+        recover_method,
+        block_migration=False,
+        migrate_data=None,
+    ):
+        """As libvirt's driver: the guest changes its host first, then Nova is told, one way or the other."""
+        self._to_abort.discard(instance.uuid)
+        left = WORLD.migrate_seconds
+        while left > 0 and instance.uuid not in self._to_abort:
+            self.pause_for(min(TICK, left))
+            left -= TICK
+        self.check_alive()
+        if instance.uuid in self._to_abort:
+            recover_method(context, instance, dest, migrate_data, migration_status="cancelled")
+        elif self.hypervisor.hand_over(instance.uuid, WORLD.hypervisor(dest)):
+            post_method(context, instance, dest, block_migration, migrate_data)
+        else:
+            recover_method(context, instance, dest, migrate_data)
+
+    def live_migration_abort(self, instance):
+        self._to_abort.add(instance.uuid)
 
     def post_live_migration(self, context, instance, *args, **kwargs):
-        """On the source, before the destination is told."""
-        self.destroy(context, instance, None)
+        """On the source, which the guest has left already."""
 
     def post_live_migration_at_destination(self, context, instance, *args, **kwargs):
+        """On the destination, where the guest is already."""
         self.check_alive()
-        self._define(instance)
 
     def _define(self, instance) -> None:
         guest = fake.FakeInstance(instance.name, power_state.RUNNING, instance.uuid)

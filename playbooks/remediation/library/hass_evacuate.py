@@ -14,6 +14,7 @@ try:
 
     from hass_runtime.remedy import ansible_support as support
     from hass_runtime.remedy import cloud, evacuation, fencing, inventory, restoration, silence, wire
+    from hass_runtime.remedy import proof as proofs
 
     MISSING = None
 except ImportError:
@@ -30,6 +31,7 @@ description:
   - Looks before each evacuation whether the host is still off; begins no further one when its BMC says on,
     when it answers on any layer, or when its BMC has not answered for C(fence_timeout) of the configuration
     file. What Nova has accepted before that is followed to its end; the rest fails, for the next run.
+  - Of a host that a person confirmed as off the BMC need not answer; it may not say on.
   - Reads the real state first. What is elsewhere already is left there, what is being evacuated is
     followed; so it may be run again from the top at any time, and its result lists the moves of earlier
     attempts too.
@@ -157,7 +159,7 @@ def run(module: AnsibleModule) -> None:
     params = module.params
     settings, host = support.load(params["config"], params["host"])
     if not module.check_mode:  # before anything else
-        fencing.check_proof(
+        proofs.check_proof(
             params["proof"] or {},
             host.name,
             settings.safety.fence_reads,
@@ -176,6 +178,7 @@ def run(module: AnsibleModule) -> None:
         host.name,
         support.bmc_of(settings, host),
         silence.listener(host, silence.ears_of(settings)),
+        by_word=bool((params["proof"] or {}).get("person")),
         patience=settings.safety.fence_timeout,
     )
     nova = cloud.connect(settings)
@@ -197,7 +200,7 @@ def run(module: AnsibleModule) -> None:
         foresee(module, evacuator, host.name)
         return
     if not restoration.required(nova, host.name).forced_down:
-        raise fencing.FenceError(f"nova-compute of {host.name} is not forced down, nothing is evacuated")
+        raise proofs.FenceError(f"nova-compute of {host.name} is not forced down, nothing is evacuated")
     outcome = evacuator.run()
     result = {
         "changed": outcome.calls > 0,

@@ -12,6 +12,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 try:
     from hass_runtime.remedy import ansible_support as support
     from hass_runtime.remedy import fencing, silence
+    from hass_runtime.remedy import proof as proofs
 
     MISSING = None
 except ImportError:
@@ -25,7 +26,10 @@ description:
   - Sends the host's BMC the off command, always, until the BMC accepts it; then reads the power back as
     off several times in a row; then listens until the host is silent on every layer (agent, network).
   - Fails when any of that is missing at the deadline. A host that still answers is not off, whatever
-    its BMC says; a host without a BMC cannot be proven off.
+    its BMC or a person says.
+  - A host without a BMC, or with one that cannot be read or obeys nothing, is proven off only by a person
+    who has seen to it (O(confirmed)), and by silence on every layer, listened to twice. The BMC is tried
+    first all the same; when it says on, no person's word counts.
   - Number of readings and deadline are C(fence_reads) and C(fence_timeout) of the configuration file.
 options:
   host:
@@ -36,6 +40,12 @@ options:
     description: The controller's configuration file. Credentials are read from it, never from arguments.
     type: path
     default: /etc/hass.conf
+  confirmed:
+    description:
+      - Who confirmed that the host is off (C(by)), why (C(reason)) and when (C(at), seconds since the epoch).
+      - Empty when nobody did. Not accepted when older than C(run_timeout) of the configuration file.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description: What a run would do is read from the cloud and the host, and told; nothing is changed.
@@ -54,6 +64,14 @@ EXAMPLES = r"""
   hass_fence:
     host: compute2
   register: fence
+
+- name: Accept the word of a person for compute3, which has no BMC
+  hass_fence:
+    host: compute3
+    confirmed:
+      by: anna
+      reason: pulled both power cords
+      at: 1767225600
 """
 
 RETURN = r"""
@@ -76,7 +94,7 @@ proof:
       description: Whether it was on before the command; null when the BMC could not tell.
       type: bool
     sent_off_at:
-      description: When the BMC accepted the off command.
+      description: When the BMC accepted the off command; null when a person confirmed it.
       type: float
     reads:
       description: The readings in a row that say off, each with its time.
@@ -88,14 +106,25 @@ proof:
     off_complaint:
       description: What the BMC said to an off command that it did not accept before that one, else empty.
       type: str
+    person:
+      description: Who confirmed it (by, reason, at); empty when the BMC proved it.
+      type: dict
+    heard:
+      description: When it was listened for and silent, where a person confirmed it.
+      type: list
+      elements: float
 """
 
 
 def run(module: AnsibleModule) -> None:
     settings, host = support.load(module.params["config"], module.params["host"])
+    try:
+        word = proofs.word_of(module.params["confirmed"])
+    except ValueError as error:
+        raise support.BadArgument(f"confirmed: {error}") from error
     bmc = support.bmc_of(settings, host)
     if module.check_mode:
-        foresee(module, host.name, bmc)
+        foresee(module, host.name, bmc, word)
         return
     proof = fencing.fence(
         host.name,
@@ -104,27 +133,33 @@ def run(module: AnsibleModule) -> None:
         reads=settings.safety.fence_reads,
         deadline=settings.safety.fence_timeout,
         bmc_name=f"{host.bmc.address}:{host.bmc.port}" if host.bmc else "",
+        word=word,
+        max_age=settings.recovery.run_timeout,
     )
     before = {True: "on", False: "off", None: "unknown"}[proof.was_on]
     module.exit_json(
-        changed=proof.was_on is not False,
+        # Who only takes a person's word has switched nothing off.
+        changed=proof.was_on is not False and proof.person is None,
         msg=proof.words(),
         proof=proof.as_dict(),
         diff={"before": {"power": before}, "after": {"power": "off"}},
     )
 
 
-def foresee(module: AnsibleModule, name: str, bmc: object) -> None:
+def foresee(module: AnsibleModule, name: str, bmc: object, word: object) -> None:
     """What a run would do, from what the BMC says now."""
-    if bmc is None:
-        raise fencing.FenceError(f"{name} has no BMC: no proof possible that it is off")
-    power = fencing.read_power(bmc)
-    if power not in ("on", "off"):
-        raise fencing.FenceError(f"{name} would stay in doubt, its power cannot be read: {power}")
+    power = fencing.read_power(bmc) if bmc is not None else "there is none"
+    if power in ("on", "off"):
+        would = f"would power off {name} (the BMC says {power}), read it back as off, and listen for silence"
+    elif word is not None:
+        would = f"would listen for silence of {name}, which {word.by} confirmed as off (its BMC: {power})"
+    elif bmc is None:
+        raise proofs.FenceError(f"{name} has no BMC: no proof possible that it is off")
+    else:
+        raise proofs.FenceError(f"{name} would stay in doubt, its power cannot be read: {power}")
+    known = power if power in ("on", "off") else "unknown"
     module.exit_json(
-        changed=power != "off",
-        msg=f"would power off {name} (the BMC says {power}), read it back as off, and listen for silence",
-        diff={"before": {"power": power}, "after": {"power": "off"}},
+        changed=power == "on", msg=would, diff={"before": {"power": known}, "after": {"power": "off"}}
     )
 
 
@@ -133,6 +168,7 @@ def main() -> None:
     arguments = {
         "host": {"type": "str", "required": True},
         "config": {"type": "path", "default": "/etc/hass.conf"},
+        "confirmed": {"type": "dict", "default": {}},
     }
     module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
     if MISSING:

@@ -25,6 +25,7 @@ description:
   - Sends the host's BMC the on command and reads the power back as on. Does nothing to a host that is on.
   - Fails when it is not on at the deadline, C(restore_timeout) of the configuration file. To switch a
     host off there is only M(hass_fence).
+  - Leaves a host without a BMC alone, and one whose BMC cannot be read while its agent answers.
 options:
   host:
     description: Name of the compute host, exactly as Nova and the configuration file spell it.
@@ -71,8 +72,13 @@ def run(module: AnsibleModule) -> None:
     settings, host = support.load(module.params["config"], module.params["host"])
     bmc = support.bmc_of(settings, host)
     if bmc is None:
-        raise restoration.RestoreError(f"{host.name} has no BMC: power it on by hand")
+        said = f"{host.name} has no BMC: it is on when a person has powered it on"
+        module.exit_json(changed=False, msg=said)
     power = fencing.read_power(bmc)
+    agent = support.agent_of(settings, host)
+    if power not in ("on", "off") and agent is not None and agent().answered:
+        said = f"{host.name} is on, its agent answers; its BMC says {power}"
+        module.exit_json(changed=False, msg=said)
     diff = {"before": {"power": power}, "after": {"power": "on"}}
     if module.check_mode:
         changed = power != "on"

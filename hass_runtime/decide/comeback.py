@@ -1,0 +1,85 @@
+"""The way back: an emptied host is restored, kept out for a reason, or waited for."""
+
+from __future__ import annotations
+
+from hass_runtime.decide.decisions import CloseIncident, Decision, EndOrder, Launch, SetState
+from hass_runtime.decide.diagnosis import signs
+from hass_runtime.decide.ladder import pause_before_retry
+from hass_runtime.decide.symptoms import Sign
+from hass_runtime.decide.view import RESTORE, HostView, LastRun, View
+from hass_runtime.domain import HostState, Incident, Layer, Verdict
+
+
+def coming_back(view: View, host: HostView, incident: Incident) -> list[Decision]:
+    """The instances are safe; bring the host back, or wait until it can be."""
+    run = host.last_run if host.last_run is not None and host.last_run.playbook == RESTORE else None
+    if run is not None and incident.phase == RESTORE:
+        if run.status == "successful":
+            return _back(host, incident, run)
+        if host.state is HostState.RESTORING and run.status != "lost":
+            spent = run.failures >= view.policy.max_attempts
+            to = HostState.QUARANTINED if spent else HostState.EVACUATED
+            return [SetState(host.name, to, f"restoration {run.failures} {run.status}: {run.reason}")]
+    if host.maintenance is not None:
+        by = f"in maintenance by {host.maintenance.by}: {host.maintenance.reason}"
+        return [] if host.state is HostState.MAINTENANCE else [SetState(host.name, HostState.MAINTENANCE, by)]
+    if host.wanted_back is not None:
+        order = host.wanted_back
+        return [
+            restoration(host, incident, 1, f"{order.by} wants it back"),
+            EndOrder(order.id, host.name, "its restoration was begun"),
+        ]
+    kept_out = _kept_out(view, host, incident)
+    if kept_out:
+        if host.state in (HostState.QUARANTINED, HostState.MAINTENANCE):
+            return []
+        return [SetState(host.name, HostState.QUARANTINED, kept_out)]
+    if _not_yet(view, host, run) or view.paused(host) is not None or not view.policy.armed:
+        return []
+    number = (run.failures if run is not None else 0) + 1
+    return [restoration(host, incident, number, "its instances are safe elsewhere; bring it back")]
+
+
+def restoration(host: HostView, incident: Incident, number: int, why: str) -> Launch:
+    """The launch of the restoration."""
+    return Launch(incident.id, host.name, RESTORE, number, HostState.RESTORING, why)
+
+
+def _kept_out(view: View, host: HostView, incident: Incident) -> str:
+    """Why the host stays out until a person wants it back, or ""."""
+    fences = [at for at in host.fences if at > view.now - view.policy.flap_window]
+    if len(fences) >= view.policy.flap_limit:
+        return f"fenced {len(fences)} times in {view.policy.flap_window:g} s: `hass restore {host.name}` ends this"
+    if host.proven_off and incident.layer == Layer.HARDWARE.value and not well(view, host):
+        return f"its hardware was critical: have a look at it, then `hass restore {host.name}`"
+    return ""
+
+
+def _not_yet(view: View, host: HostView, run: LastRun | None) -> bool:
+    alive = view.answers(host)
+    if not host.proven_off:  # it was only drained: nothing is gained by hurry
+        return host.fault is not None or not well(view, host)
+    if run is None:
+        return not view.policy.auto_restore and not alive
+    if host.state is HostState.QUARANTINED and not alive:
+        return True
+    return view.now < run.ended_at + pause_before_retry(run, view.policy.retry_interval)
+
+
+def well(view: View, host: HostView) -> bool:
+    """True when the host has looked well on every layer that can be seen for `healthy_delay` seconds."""
+    looks = signs(host.track, view.now, view.policy.thresholds, view.blind)
+    if Sign.OK not in looks.values() or not set(looks.values()) <= {Sign.OK, Sign.UNKNOWN}:
+        return False
+    good_since = [known.since for known in host.track.layers.values() if known.reading.verdict is Verdict.OK]
+    return view.now - max(good_since) >= view.policy.healthy_delay
+
+
+def _back(host: HostView, incident: Incident, run: LastRun) -> list[Decision]:
+    """Restored: ends the incident once every layer was read again, lest old readings open a new one."""
+    if any(layer.reading.at < run.ended_at for layer in host.track.layers.values()):
+        return []
+    return [
+        SetState(host.name, HostState.HEALTHY, "it is back in service"),
+        CloseIncident(incident.id, host.name, incident.outcome, incident.reason),
+    ]

@@ -1,0 +1,289 @@
+"""The safety rules, judged by what is really the case in the made-up world.
+
+It sees every call to a BMC and to Nova, every line of the journal, and every change of who runs where. What
+it calls a violation is one, whatever HASS believed at the time.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from hass_runtime.decide.lifecycle import TAKEN_OUT
+from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE
+from hass_runtime.domain import HostState, Incident, MoveState, OrderKind, Outcome, Scope
+from hass_runtime.remedy.moves import in_flight
+from hass_runtime.settings import ControllerSettings
+from hass_runtime.simulator.journal import Journal
+from hass_runtime.simulator.nova import Nova
+from hass_runtime.simulator.record import Record
+from hass_runtime.simulator.world import World
+from hass_runtime.store import HostRow, Run
+
+LOOK_TO_CALL = 2.0  # seconds that may lie between the last look at a host and the call that trusts it
+AGAIN = 5.0  # seconds after which the same command to a BMC is worth a line again
+STUCK_AFTER = 150.0  # seconds in which something has to go on with an incident, or say why not
+
+TWO_WRITERS = "two_writers"
+NO_BUGS = "no bugs"
+_NAMES = re.compile(r"\b(host|vm)?\d[\w.-]*\b")
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A safety rule that was broken, when, by whom, and how."""
+
+    t: float
+    rule: str
+    subject: str
+    words: str
+
+    @property
+    def kind(self) -> str:
+        """What makes it the same violation in a similar run."""
+        return f"{self.rule}: {_NAMES.sub('_', self.words)}" if self.rule == NO_BUGS else self.rule
+
+    def text(self) -> str:
+        return f"{self.rule}: {self.subject or '-'} at {self.t:.1f}: {self.words}"
+
+
+class Monitor:
+    """Watches one run. ``fences`` and ``evacuations`` are counted for whoever wants statistics."""
+
+    def __init__(
+        self, world: World, nova: Nova, journal: Journal, settings: ControllerSettings, record: Record
+    ) -> None:
+        self._world = world
+        self._nova = nova
+        self._journal = journal
+        self._settings = settings
+        self._record = record
+        self._cluster_of = {host.name: host.cluster for host in settings.hosts}
+        self._zone_of = {host.name: host.zone for host in settings.hosts}
+        self._network_since: float | None = None
+        self._changed_at: dict[int, float] = {}
+        self._owed: dict[int, tuple[float, dict[str, str]]] = {}
+        self._told: set[tuple[str, str]] = set()
+        self._last_told: dict[str, tuple[str, float]] = {}
+        self.false_words: set[str] = set()
+        self.goodbyes: dict[str, float] = {}
+        """When the controller last heard from a host that it was being shut down."""
+        self.controller_since = 0.0
+        self.violations: list[Violation] = []
+        self.fences = 0
+        self.evacuations = 0
+        self.fenced: set[str] = set()
+        self.evacuated: set[str] = set()
+        self.started: set[str] = set()
+        world.changes.append(self._look)
+
+    def violated(self, rule: str, subject: str, words: str) -> None:
+        """Once for each rule and subject: what is broken stays broken."""
+        if (rule, subject) not in self._told:
+            self._told.add((rule, subject))
+            self.violations.append(Violation(self._world.hub.now, rule, subject, words))
+            self._record.add("safety.violated", subject, f"{rule}: {words}", rule=rule)
+
+    # -- the world -------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        world = self._world
+        for guest in world.guests.values():
+            if len(guest.on) > 1:
+                hosts = world.running_on(guest)
+                if len(hosts) > 1:
+                    self.violated(TWO_WRITERS, guest.name, f"runs on {' and on '.join(hosts)}")
+        if world.controller_network:
+            self._network_since = None
+        elif self._network_since is None:
+            self._network_since = world.hub.now
+
+    # -- calls -----------------------------------------------------------------------------------------
+
+    def told_bmc(self, host: str, what: str) -> None:
+        now, (last, at) = self._world.hub.now, self._last_told.get(host, ("", 0.0))
+        if last != what or now - at > AGAIN:  # who asks every half second is told of once
+            self._record.add(f"bmc.{what}", host, f"told to switch {what}")
+        self._last_told[host] = (what, now)
+
+    def told_nova(self, what: str, subject: str, words: str) -> None:
+        """Before an evacuation, and after anything else, is asked of Nova."""
+        guest = self._world.guests.get(subject)
+        name = guest.name if guest is not None else subject
+        self._record.add(f"nova.{what}", name, words)
+        if what == "evacuate":
+            self._evacuate(name, words)
+        elif what == "unforce":
+            self._unforce(subject)
+        elif guest is not None and what == "start":
+            self.started.add(name)
+            if guest.wish == "stopped":
+                self.violated("rule 8: a person's stop is left alone", name, "HASS started it")
+        elif guest is not None and what == "stop" and guest.wish == "active" and self._ran(subject):
+            self.violated("rule 12: afterwards as before", name, "HASS stopped it, and it was active")
+
+    def _ran(self, uuid: str) -> bool:
+        """Whether it ran, as far as Nova knew, when the remedy of an incident that is not over began."""
+        open_ = self._journal.open_by_host.values()
+        return any(uuid in active for id, (_, active) in self._owed.items() if id in open_)
+
+    def _evacuate(self, instance: str, source: str) -> None:
+        self.evacuations += 1
+        self.evacuated.add(source)
+        host, world = self._world.hosts[source], self._world
+        on_for = world.hub.now - host.since if host.power else 0.0
+        # Of whom only a person, or a BMC that lies, says that it is off only its voice tells something else.
+        by_voice = not host.spec.ipmi or not host.bmc_answers or host.bmc_lies or source in self.false_words
+        known = world.reached(host) if by_voice else True
+        if host.power and known and on_for > LOOK_TO_CALL:
+            self.violated(
+                "rule 1: never evacuate before the host is proven off",
+                source,
+                f"{instance} is evacuated, and its host has had power for {on_for:.1f} s",
+            )
+        if not self._nova.services[source].forced_down:
+            self.violated(
+                "rule 3: force-down before the first evacuation", source, f"{instance} is evacuated"
+            )
+
+    def _unforce(self, name: str) -> None:
+        host = self._world.hosts[name]
+        rule = "rule 3: force-down is lifted when host and moves are done"
+        if not (self._world.up(host) and self._nova.alive(name)):
+            self.violated(rule, name, "lifted, and its nova-compute does not work")
+        if any(
+            each.source == name and in_flight(each) and self._nova.kinds[number] == "evacuation"
+            for number, each in self._nova.migrations.items()
+        ):
+            self.violated(rule, name, "lifted, and an evacuation from it is unfinished")
+
+    # -- the journal -----------------------------------------------------------------------------------
+
+    def written(self, kind: str, before: Any, after: Any) -> None:
+        if kind == "run" and before is None:
+            self._launched(after)
+        elif kind == "incident":
+            self._changed_at[after.id] = self._world.hub.now
+            if after.fenced_at is not None and (before is None or before.fenced_at is None):
+                self.fences += 1
+                self.fenced.add(after.host)
+        elif kind in ("run", "step", "move", "note"):
+            self._changed_at[after.incident] = self._world.hub.now
+
+    def _launched(self, run: Run) -> None:
+        incident = self._journal.all_incidents[run.incident]
+        host, now = incident.host, self._world.hub.wall()
+        self._changed_at[run.incident] = self._world.hub.now
+        if run.playbook not in (RESTORE,) and not (run.playbook == DRAIN and incident.fault == "maintenance"):
+            self._armed(host, run, now)
+        if run.playbook != FAILURE:
+            return
+        self._owed.setdefault(incident.id, (self._world.hub.now, self._was_active(host)))
+        self._planned(host, incident, now)
+        rule = "rule 4: the gates"
+        since = self._network_since
+        detection = self._settings.detection
+        seen_after = (detection.polling_threshold + 2) * detection.polling_interval
+        if since is not None and self._world.hub.now - since > seen_after:
+            self.violated(rule, host, "a fence was begun while the controller itself is cut off")
+        running = [each for each in self._journal.running.values() if each.playbook == FAILURE]
+        safety = self._settings.safety
+        if len(running) > safety.max_remedies:
+            self.violated(rule, host, f"{len(running)} fences at once, at most {safety.max_remedies}")
+        lately = {
+            each.host
+            for each in self._journal.all_incidents.values()
+            if each.fenced_at is not None and each.fenced_at > now - safety.fence_window
+        }
+        if incident.fenced_at is None and len(lately - {host}) >= safety.max_fences:
+            self.violated(rule, host, f"{len(lately)} hosts fenced already, at most {safety.max_fences}")
+        self._shares(host, rule)
+
+    def _planned(self, host: str, incident: Incident, now: float) -> None:
+        """A fence is begun: what a person does to a host on purpose is no failure of it."""
+        rule = "rule 8: a person's shutdown or maintenance is no failure"
+        orders = self._journal.orders(now)
+        if any(order.host == host and order.kind is OrderKind.MAINTENANCE for order in orders):
+            drained = [run for run in self._journal.run_rows.values() if run.incident == incident.id]
+            if any(run.playbook == DRAIN and run.status == "successful" for run in drained):
+                self.violated(rule, host, "it was emptied for maintenance, and is fenced")
+        said, truth = self.goodbyes.get(host), self._world.hosts[host]
+        away = self._world.hub.now - truth.since
+        if said is None or truth.power or not truth.shut_down or incident.fenced_at is not None:
+            return
+        if said > self.controller_since and away < self._settings.safety.planned_shutdown_time:
+            self.violated(
+                rule, host, f"it said that it was being shut down, and is fenced after {away:.0f} s"
+            )
+
+    def _armed(self, host: str, run: Run, now: float) -> None:
+        for pause in self._journal.pauses(now):
+            mine = {Scope.ALL: "", Scope.CLUSTER: self._cluster_of[host], Scope.HOST: host}[pause.scope]
+            if pause.name == mine:
+                self.violated("rule 4: the gates", host, f"{run.playbook} was begun while disarmed")
+        if not self._settings.safety.armed:
+            self.violated("rule 4: the gates", host, f"{run.playbook} was begun, and HASS is not armed")
+
+    def _shares(self, host: str, rule: str) -> None:
+        """Too many hosts of the cluster, or of the failure domain, taken out at once."""
+        safety, cluster, zone = self._settings.safety, self._cluster_of[host], self._zone_of[host]
+        everyone = [name for name, its in self._cluster_of.items() if its == cluster]
+        out = {name for name in everyone if self._state(name) in TAKEN_OUT} | {host}
+        if len(out) > safety.storm_threshold * len(everyone):
+            self.violated(rule, host, f"{len(out)} of {len(everyone)} hosts of {cluster} are taken out")
+        members = [name for name in everyone if zone and self._zone_of[name] == zone]
+        there = out & set(members)
+        few = len(there) < 2 or len(members) == len(everyone)
+        if not few and len(there) > safety.domain_threshold * len(members):
+            self.violated(rule, host, f"{len(there)} of {len(members)} hosts of {zone} are taken out")
+
+    def _state(self, host: str) -> HostState | None:
+        row: HostRow | None = self._journal.host_rows.get(host)
+        return row.state if row is not None else None
+
+    def _was_active(self, host: str) -> dict[str, str]:
+        """By UUID the names of what runs on the host, as far as Nova and its owner know."""
+        return {
+            uuid: record.server.name
+            for uuid, record in self._nova.records.items()
+            if record.server.host == host
+            and record.server.vm_state == "active"
+            and self._world.guests[uuid].wish == "active"
+        }
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    def finish(self, quiet_since: float) -> None:
+        """Judge what is left; ``quiet_since`` is when the last event of the scenario happened."""
+        for id, (since, active) in self._owed.items():
+            incident = self._journal.all_incidents[id]
+            if incident.fenced_at is not None:
+                for uuid, name in active.items():
+                    self._accounted_for(incident, since, uuid, name)
+        now = self._world.hub.now
+        if now - quiet_since < STUCK_AFTER:
+            return
+        busy = {run.incident for run in self._journal.running.values()}
+        for id in self._journal.open_by_host.values():
+            incident = self._journal.all_incidents[id]
+            silent = incident.outcome in (Outcome.OPEN, Outcome.HELD) and not incident.reason
+            if silent and id not in busy and now - self._changed_at.get(id, 0.0) > STUCK_AFTER:
+                self.violated("no incident is stuck without a reason", incident.host, incident.why)
+
+    def _accounted_for(self, incident: Incident, since: float, uuid: str, name: str) -> None:
+        """Every instance of a fenced host runs again, or somebody was told why not."""
+        guest = self._world.guests[uuid]
+        if guest.deleted or guest.crashed or guest.wish != "active" or guest.ran_at > since:
+            return
+        if incident.outcome in (Outcome.OPEN, Outcome.HELD, Outcome.FAILED):
+            return
+        move = self._journal.move_rows.get(incident.id, {}).get(uuid)
+        if move is not None and move.state in (MoveState.FAILED, MoveState.REFUSED) and move.reason:
+            return
+        self.violated(
+            "every instance runs again or is reported",
+            name,
+            f"it ran on {incident.host}, which was fenced; it does not run, and incident {incident.id} is "
+            f"{incident.outcome.value}",
+        )
