@@ -14,7 +14,7 @@ from hass_runtime.decide.blindness import blind_layers
 from hass_runtime.decide.diagnosis import HostTrack
 from hass_runtime.decide.symptoms import Sign
 from hass_runtime.decide.view import HostView, LastRun, Policy, View
-from hass_runtime.domain import Host, HostState, Incident, Layer, Order, OrderKind, Pause, Reading
+from hass_runtime.domain import Host, HostState, Incident, Layer, Order, OrderKind, Pause, Reading, Verdict
 from hass_runtime.store import Run
 
 GATEWAY = "(gateway)"  # the subject of readings of the controller's own way out; no host can have that name
@@ -37,6 +37,7 @@ class Memory:
     pauses: tuple[Pause, ...] = ()
     orders: dict[tuple[str, OrderKind], Order] = field(default_factory=dict)
     troubled_at: float | None = None
+    doubts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tracks = {name: HostTrack(name) for name in (*self.hosts, GATEWAY)}
@@ -48,6 +49,14 @@ class Memory:
         before = track.layers.get(reading.layer)
         self.tracks[reading.subject] = after = diagnosis.observe(track, reading)
         return before is None or after.layers[reading.layer].since != before.since
+
+    def recall_doubt(self, host: str, doubt: str) -> None:
+        """What the journal says of a host's BMC; what was seen of it since then counts more."""
+        self.doubts[host] = doubt
+        track = self.tracks[host]
+        power = track.layers.get(Layer.POWER)
+        if doubt and (power is None or power.reading.verdict is not Verdict.OK):
+            self.tracks[host] = replace(track, doubt=doubt)
 
     def told(self, pauses: Iterable[Pause], orders: Iterable[Order]) -> None:
         """What people want at this moment."""
@@ -77,6 +86,7 @@ class Memory:
                 maintenance=self.orders.get((name, OrderKind.MAINTENANCE)),
                 confirmed=self.orders.get((name, OrderKind.CONFIRM_FENCED)),
                 wanted_back=self.orders.get((name, OrderKind.RESTORE)),
+                doubt=self.doubts.get(name, ""),
             )
         view = View(
             now,

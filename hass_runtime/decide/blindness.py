@@ -52,9 +52,10 @@ def _speaks(track: HostTrack, besides: Layer, now: float, stale_after: float) ->
     """True when the host itself was lately heard on a layer other than ``besides``."""
     for layer in _SPOKEN:
         known = track.layers.get(layer)
-        if layer is not besides and known is not None and known.reading.answered:
-            if now - known.reading.at <= stale_after:
-                return True
+        if layer is besides or known is None or not known.reading.answered:
+            continue
+        if now - known.reading.at <= stale_after:
+            return True
     return False
 
 

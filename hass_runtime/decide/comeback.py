@@ -7,7 +7,7 @@ from hass_runtime.decide.diagnosis import signs
 from hass_runtime.decide.ladder import pause_before_retry
 from hass_runtime.decide.symptoms import Sign
 from hass_runtime.decide.view import RESTORE, HostView, LastRun, View
-from hass_runtime.domain import HostState, Incident, Layer, Verdict
+from hass_runtime.domain import HostState, Incident, Layer, Outcome, Verdict
 
 
 def coming_back(view: View, host: HostView, incident: Incident) -> list[Decision]:
@@ -49,7 +49,8 @@ def _kept_out(view: View, host: HostView, incident: Incident) -> str:
     """Why the host stays out until a person wants it back, or ""."""
     fences = [at for at in host.fences if at > view.now - view.policy.flap_window]
     if len(fences) >= view.policy.flap_limit:
-        return f"fenced {len(fences)} times in {view.policy.flap_window:g} s: `hass restore {host.name}` ends this"
+        often = f"fenced {len(fences)} times in {view.policy.flap_window:g} s"
+        return f"{often}: `hass restore {host.name}` ends this"
     if host.proven_off and incident.layer == Layer.HARDWARE.value and not well(view, host):
         return f"its hardware was critical: have a look at it, then `hass restore {host.name}`"
     return ""
@@ -81,5 +82,12 @@ def _back(host: HostView, incident: Incident, run: LastRun) -> list[Decision]:
         return []
     return [
         SetState(host.name, HostState.HEALTHY, "it is back in service"),
-        CloseIncident(incident.id, host.name, incident.outcome, incident.reason),
+        CloseIncident(incident.id, host.name, *_end(incident)),
     ]
+
+
+def _end(incident: Incident) -> tuple[Outcome, str]:
+    """How its instances fared; an incident that had not settled that had nothing left to do."""
+    if incident.outcome in (Outcome.OPEN, Outcome.HELD):
+        return Outcome.CLEARED, "nothing is wrong any more, and it is back in service"
+    return incident.outcome, incident.reason

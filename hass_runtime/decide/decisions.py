@@ -17,6 +17,14 @@ class SetState:
 
 
 @dataclass(frozen=True)
+class SetDoubt:
+    """What the host's BMC says of its power is not believed, and why; "": it is again."""
+
+    host: str
+    doubt: str
+
+
+@dataclass(frozen=True)
 class OpenIncident:
     """A fault is established."""
 
@@ -105,5 +113,14 @@ class EndOrder:
 
 
 Decision = (
-    SetState | OpenIncident | Escalate | HoldIncident | Launch | Cancel | Settle | CloseIncident | EndOrder
+    SetState
+    | SetDoubt
+    | OpenIncident
+    | Escalate
+    | HoldIncident
+    | Launch
+    | Cancel
+    | Settle
+    | CloseIncident
+    | EndOrder
 )

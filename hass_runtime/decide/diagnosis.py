@@ -48,7 +48,8 @@ class LayerTrack:
 class HostTrack:
     """The recent past of a host, layer by layer, and since when which rows of the table hold.
 
-    ``leaving``: the last that the host itself said was that it is being shut down.
+    ``leaving``: the last that the host itself said was that it is being shut down. ``doubt``: why its BMC is
+    not believed, "" while it is; see `_doubted`.
     """
 
     host: str
@@ -56,6 +57,13 @@ class HostTrack:
     matched: str = ""
     matched_since: float = 0.0
     leaving: bool = False
+    doubt: str = ""
+
+
+DOUBT_AFTER = 2
+"""So many readings of off in a row, and a host that answers after them: its BMC lies."""
+
+VOICES = (Layer.NETWORK, Layer.SERVICE, Layer.STORAGE)  # where the host itself answers, at that moment
 
 
 def _alike(a: Reading, b: Reading) -> bool:
@@ -82,7 +90,24 @@ def observe(track: HostTrack, reading: Reading) -> HostTrack:
     leaving = reading.leaving if reading.answered and reading.layer is Layer.SERVICE else track.leaving
     # Written out: `replace` takes three times as long, and this runs for every reading of every host.
     layers = {**track.layers, reading.layer: new}
-    return HostTrack(track.host, layers, track.matched, track.matched_since, leaving)
+    doubt = _doubted(track, reading)
+    return HostTrack(track.host, layers, track.matched, track.matched_since, leaving, doubt)
+
+
+def _doubted(track: HostTrack, reading: Reading) -> str:
+    """Why the host's BMC is not believed after this reading, or "".
+
+    A BMC that says off of a host that answers would say so of the same host when it is cut off, and its
+    instances would run twice. So it is not believed from then on, until it has said on again.
+    """
+    if reading.layer is Layer.POWER:
+        return "" if reading.verdict is Verdict.OK else track.doubt
+    power = track.layers.get(Layer.POWER)
+    if track.doubt or not reading.answered or reading.layer not in VOICES or power is None:
+        return track.doubt
+    if power.reading.verdict is Verdict.FAILED and power.misses >= DOUBT_AFTER:
+        return f"its BMC said off while the host answered ({reading.layer.value}: {reading.evidence})"
+    return ""
 
 
 def sign(layer: LayerTrack | None, now: float, limits: Thresholds) -> Sign:
@@ -105,10 +130,13 @@ def signs(
     track: HostTrack, now: float, limits: Thresholds, blind: Collection[Layer] = ()
 ) -> dict[Layer, Sign]:
     """The signs of every layer that was ever read; a blind detector's layer is unknown."""
-    return {
+    looks = {
         layer: Sign.UNKNOWN if layer in blind else sign(known, now, limits)
         for layer, known in track.layers.items()
     }
+    if track.doubt:
+        looks[Layer.POWER] = Sign.DOUBTED
+    return looks
 
 
 def diagnose(
@@ -166,7 +194,7 @@ def describe(track: HostTrack, now: float, limits: Thresholds) -> str:
         known = track.layers.get(layer)
         if known is None:
             continue
-        if looks[layer] in (Sign.OK, Sign.UNKNOWN):
+        if looks[layer] in (Sign.OK, Sign.UNKNOWN, Sign.DOUBTED):
             rest.append(f"{layer.value} {looks[layer].value}")
         elif known.reading.verdict is Verdict.WARNING:
             failing.append(f"{layer.value} warns {known.count}/{limits.misses}")

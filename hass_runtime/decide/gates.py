@@ -44,9 +44,9 @@ def _isolated(view: View, host: HostView, playbook: str) -> str:
 
 def _blind(view: View, host: HostView, playbook: str) -> str:
     """What is left must be able to tell: power and agents for a fence, agents for anything else."""
-    if playbook == FAILURE and Layer.POWER in view.blind and host.host.bmc is not None:
-        if confirmation(view, host) is None:
-            return f"the power detector is blind: {view.blind[Layer.POWER]}"
+    needs_power = playbook == FAILURE and host.host.bmc is not None and confirmation(view, host) is None
+    if needs_power and Layer.POWER in view.blind:
+        return f"the power detector is blind: {view.blind[Layer.POWER]}"
     if Layer.SERVICE in view.blind:
         return f"the service detector is blind: {view.blind[Layer.SERVICE]}"
     if Layer.NETWORK in view.blind and host.fault is not None and host.fault.layer is Layer.NETWORK:
@@ -142,6 +142,8 @@ def _unproven(view: View, host: HostView, playbook: str) -> str:
         return ""
     if host.host.bmc is None:
         return f"{host.name} has no BMC: only a person can prove that it is off (hass confirm-fenced)"
+    if host.track.doubt:
+        return f"nothing can prove that {host.name} is off: {host.track.doubt}, and has not said on since"
     power = host.latest(Layer.POWER)
     if power is None or sign(host.track.layers.get(Layer.POWER), view.now, view.policy.thresholds) is (
         Sign.UNKNOWN

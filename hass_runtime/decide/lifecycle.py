@@ -8,7 +8,7 @@ MEANING: dict[HostState, str] = {
     HostState.HEALTHY: "every layer that can be seen is well",
     HostState.SUSPECT: "something looks wrong, not yet long or clear enough to be a fault",
     HostState.FAULTY: "a fault is established",
-    HostState.HELD: "a fault is established and a gate, or a failed attempt, keeps its remedy back",
+    HostState.HELD: "a gate, or a failed attempt, keeps back its remedy, or what a person ordered for it",
     HostState.FENCING: "it is being switched off and proven off",
     HostState.FENCED: "it is proven off and will be kept out by force-down",
     HostState.EVACUATING: "its instances are being moved",
@@ -21,9 +21,9 @@ MEANING: dict[HostState, str] = {
 _BEGIN = frozenset({HostState.FENCING, HostState.HELD, HostState.FAULTY})
 _S = HostState
 NEXT: dict[HostState, frozenset[HostState]] = {
-    # Straight to evacuating: emptied by live migration, for maintenance or ahead of a failure.
-    _S.HEALTHY: frozenset({_S.SUSPECT, _S.FAULTY, _S.MAINTENANCE, _S.EVACUATING}),
-    _S.SUSPECT: frozenset({_S.HEALTHY, _S.FAULTY, _S.MAINTENANCE, _S.EVACUATING}),
+    # Straight to evacuating or held: a person wants it emptied, and that begins or has to wait.
+    _S.HEALTHY: frozenset({_S.SUSPECT, _S.FAULTY, _S.MAINTENANCE, _S.EVACUATING, _S.HELD}),
+    _S.SUSPECT: frozenset({_S.HEALTHY, _S.FAULTY, _S.MAINTENANCE, _S.EVACUATING, _S.HELD}),
     _S.FAULTY: frozenset(
         {_S.HELD, _S.FENCING, _S.HEALTHY, _S.SUSPECT, _S.EVACUATING, _S.MAINTENANCE, _S.RESTORING}
     ),

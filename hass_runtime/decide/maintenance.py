@@ -18,7 +18,7 @@ from hass_runtime.decide.decisions import (
     SetState,
     Settle,
 )
-from hass_runtime.decide.ladder import UNFINISHED, hold, launch, pause_before_retry
+from hass_runtime.decide.ladder import hold, launch, pause_before_retry
 from hass_runtime.decide.symptoms import Rung
 from hass_runtime.decide.view import DRAIN, HostView, View, emptied
 from hass_runtime.domain import Fault, Gate, HostState, Incident, Layer, Order, Outcome
@@ -56,11 +56,10 @@ def in_maintenance(view: View, host: HostView, incident: Incident) -> list[Decis
         return _drain(view, host, incident)
     reason = f"in maintenance by {order.by}: {order.reason}"
     decisions: list[Decision] = []
-    if emptied(host):
-        if incident.outcome is not Outcome.RECOVERED:
-            left = host.last_run.reason if host.last_run is not None else ""
-            decisions.append(Settle(incident.id, host.name, Outcome.RECOVERED, left or reason))
-    elif (incident.outcome, incident.reason) != (Outcome.HELD, reason):
+    if emptied(host) and incident.outcome is not Outcome.RECOVERED:
+        left = host.last_run.reason if host.last_run is not None else ""
+        decisions.append(Settle(incident.id, host.name, Outcome.RECOVERED, left or reason))
+    elif not emptied(host) and (incident.outcome, incident.reason) != (Outcome.HELD, reason):
         decisions.append(HoldIncident(incident.id, host.name, "", reason))
     if host.state is not HostState.MAINTENANCE:
         decisions.append(SetState(host.name, HostState.MAINTENANCE, reason))
@@ -69,9 +68,9 @@ def in_maintenance(view: View, host: HostView, incident: Incident) -> list[Decis
 
 def _drain(view: View, host: HostView, incident: Incident) -> list[Decision]:
     run = host.last_run
-    if run is not None and run.playbook == DRAIN and run.status not in UNFINISHED:
-        if view.now < run.ended_at + pause_before_retry(run, view.policy.retry_interval):
-            return hold(host, incident, "", f"{DRAIN} {run.status}: {run.reason}")
+    pause = pause_before_retry(run, view.policy.retry_interval) if run is not None else 0.0
+    if run is not None and run.playbook == DRAIN and view.now < run.ended_at + pause:
+        return hold(host, incident, "", f"{DRAIN} {run.status}: {run.reason}")
     # A person wants it: of all gates only the one that says that it cannot work is asked.
     for keeper in gates.asked_of(DRAIN):
         reason = keeper.ask(view, host, DRAIN) if keeper.gate is Gate.NO_TARGET else ""

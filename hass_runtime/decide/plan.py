@@ -17,6 +17,7 @@ from hass_runtime.decide.decisions import (
     Escalate,
     Launch,
     OpenIncident,
+    SetDoubt,
     SetState,
     Settle,
 )
@@ -24,9 +25,9 @@ from hass_runtime.decide.diagnosis import describe, signs
 from hass_runtime.decide.ladder import climb, hold, launch, pause_before_retry
 from hass_runtime.decide.symptoms import Rung, Sign
 from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE, HostView, View
-from hass_runtime.domain import HostState, Incident, Outcome
+from hass_runtime.domain import HostState, Incident, Layer, Outcome
 
-_BAD = frozenset({Sign.MISSING, Sign.WARNING, Sign.SILENT, Sign.COMPLAINING})
+_BAD = frozenset({Sign.MISSING, Sign.WARNING, Sign.SILENT, Sign.COMPLAINING, Sign.DOUBTED})
 
 
 def decide(view: View) -> tuple[Decision, ...]:
@@ -37,7 +38,10 @@ def decide(view: View) -> tuple[Decision, ...]:
     """
     done: list[Decision] = []
     for name in sorted(view.hosts):
-        decisions = _host(view, view.hosts[name])
+        host = view.hosts[name]
+        decisions = _host(view, host)
+        if host.track.doubt != host.doubt:  # in the journal before it is acted upon, like everything
+            decisions.insert(0, SetDoubt(name, host.track.doubt))
         done.extend(decisions)
         for decision in decisions:
             if isinstance(decision, Launch):
@@ -67,10 +71,17 @@ def _host(view: View, host: HostView) -> list[Decision]:
 
 
 def _at_work(view: View, host: HostView) -> list[Decision]:
-    """A playbook runs. A mild one must not stand in the way of what a worse failure needs."""
+    """A playbook runs. A mild one must not stand in the way of what a worse failure needs; and a host that is
+    well again is not switched off, unless it had lost its power, and what ran on it with that.
+    """
     incident = host.incident
-    if incident is None or host.cancelling or host.running in (FAILURE, RESTORE):
+    if incident is None or host.cancelling or host.running == RESTORE:
         return []
+    if host.running == FAILURE:
+        lost = host.proven_off or incident.layer == Layer.POWER.value or host.confirmed is not None
+        if lost or host.fault is not None or _looks(view, host) is not HostState.HEALTHY:
+            return []
+        return [Cancel(incident.id, host.name, "it is well again, and was not proven off")]
     if host.fault is None or not view.needs_failure(host) or gates.closed(view, host) is not None:
         return []
     return [Cancel(incident.id, host.name, f"{host.fault.name}: {host.fault.why}")]
@@ -138,6 +149,8 @@ def _over(view: View, host: HostView, incident: Incident) -> list[Decision]:
     remedied = bool(incident.phase) and host.last_run is not None and host.last_run.status == "successful"
     outcome = Outcome.RECOVERED if remedied else Outcome.CLEARED
     reason = f"{incident.phase} helped: {looks}" if remedied else f"nothing is wrong any more: {looks}"
+    if incident.layer == Layer.POWER.value and outcome is Outcome.CLEARED and incident.fault == "power":
+        reason = f"it came back by itself; what ran on it was stopped, and is not started by HASS: {looks}"
     return [
         SetState(host.name, to, reason),
         CloseIncident(incident.id, host.name, outcome, reason),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from hass_runtime.decide.diagnosis import HostTrack, Thresholds
+from hass_runtime.decide.diagnosis import VOICES, HostTrack, Thresholds
 from hass_runtime.decide.lifecycle import TAKEN_OUT
 from hass_runtime.decide.symptoms import Rung, Symptom
 from hass_runtime.domain import Fault, Host, HostState, Incident, Layer, Order, Pause, Reading, Scope, Verdict
@@ -83,7 +83,8 @@ class HostView:
 
     ``fault`` is today's diagnosis; ``running`` the playbook at work on it now, or "", and ``cancelling`` that
     it was told to end. ``fences`` are the moments of its fences that are still counted, the oldest first.
-    ``maintenance``, ``confirmed`` and ``wanted_back`` are a person's orders in force.
+    ``maintenance``, ``confirmed`` and ``wanted_back`` are a person's orders in force. ``doubt`` is what the
+    journal says of its BMC, see `diagnosis.HostTrack`.
     """
 
     host: Host
@@ -98,6 +99,7 @@ class HostView:
     maintenance: Order | None = None
     confirmed: Order | None = None
     wanted_back: Order | None = None
+    doubt: str = ""
 
     @property
     def name(self) -> str:
@@ -115,7 +117,8 @@ class HostView:
 
     def heard_at(self) -> float | None:
         """When the host itself last spoke on any layer; None when it was not heard yet."""
-        heard = [known.heard_at for known in self.track.layers.values() if known.heard_at is not None]
+        tracks = (self.track.layers.get(layer) for layer in VOICES)
+        heard = [known.heard_at for known in tracks if known is not None and known.heard_at is not None]
         return max(heard, default=None)
 
 
@@ -143,13 +146,14 @@ class View:
         layers = host.track.layers
         for layer in (Layer.NETWORK, Layer.SERVICE):
             known = layers.get(layer)
-            if known is not None and known.reading.answered:
-                if self.now - known.reading.at <= self.policy.thresholds.stale_after:
-                    return True
+            if known is None or not known.reading.answered:
+                continue
+            if self.now - known.reading.at <= self.policy.thresholds.stale_after:
+                return True
         return False
 
     def ladder(self, host: HostView) -> tuple[Rung, ...]:
-        """The remedies of what is wrong with the host today; empty when nothing is, or it is only reported."""
+        """The remedies of what is wrong with the host now; empty when nothing is, or it is only reported."""
         if host.fault is None:
             return ()
         return self.policy.ladder(host.fault.name, host.fault.layer.value, host.host.cluster)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from hass_runtime.decide import decisions, lifecycle
 from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE, LastRun
-from hass_runtime.domain import HostState, Incident, MoveState, Outcome, StepStatus
+from hass_runtime.domain import HostState, Incident, MoveState, Outcome, StepStatus, Verdict
 from hass_runtime.memory import Memory
 from hass_runtime.remedy import resume
 from hass_runtime.remedy.resume import LOST, WELL_DONE
@@ -65,6 +65,20 @@ def unmoved(facts: Mapping[str, Any]) -> str:
     return "; ".join(left)
 
 
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, tz=timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _failed_at(incident: Incident) -> float:
+    """When its host had failed, as far as it was seen: the first sign of the fault that it has now."""
+    signs = [
+        float(str(reading.get("at")))
+        for reading in incident.seen
+        if reading.get("verdict") == Verdict.FAILED.value and reading.get("at") is not None
+    ]
+    return min(signs, default=incident.opened_at)
+
+
 class Executor:
     """Decisions in, journal entries and playbook runs out; run events in, journal entries out.
 
@@ -105,6 +119,13 @@ class Executor:
         match decision:
             case decisions.SetState(host, to, reason):
                 self._set_state(writer, host, to, reason)
+            case decisions.SetDoubt(host, doubt):
+                writer.set_host_doubt(host, doubt)
+                self._memory.doubts[host] = doubt
+                if doubt:
+                    log.error("BMC of host %s: believed -> doubted (%s)", host, doubt)
+                else:
+                    log.warning("BMC of host %s: doubted -> believed (it says on again)", host)
             case decisions.OpenIncident(host, fault, why):
                 incident = writer.open_incident(host, fault, why, self._clock())
                 self._memory.forget_runs(host)
@@ -204,7 +225,6 @@ class Executor:
         self._remember(launch.host, launch.incident)
         order = launch.confirmed
         confirmed = {"by": order.by, "reason": order.reason, "at": order.at} if order is not None else {}
-        opened = datetime.fromtimestamp(incident.opened_at, tz=timezone.utc)
         spec = RunSpec(
             run_id=run_id,
             incident=launch.incident,
@@ -220,7 +240,8 @@ class Executor:
                 "config": str(self._settings.path),
                 "confirm": launch.host,
                 "incident": launch.incident,
-                "since": opened.isoformat(timespec="milliseconds"),
+                "since": _iso(incident.opened_at),
+                "failed_at": _iso(_failed_at(incident)),
                 "was": self._recorded_states(launch.incident),
                 "confirmed": confirmed,
                 "reason": incident.why,

@@ -4,6 +4,9 @@ Proof is, in this order: an off command that the BMC accepted, then ``reads`` re
 silence on every layer. A reset or a power cycle is no fence. A host that still answers is not off, whatever
 its BMC says. The proof is of one moment: OffWatch looks again, before each instance that is moved.
 
+A BMC that said off before it was told to was not seen to obey: it may lie about a host that is only cut off.
+Then it is asked for its watchdog timer, too: what somebody re-arms is not off.
+
 A person who has seen to it that the host is off may stand in for a BMC that there is not, that cannot be read
 or that obeys nothing: then the proof is their word and silence on every layer, listened to twice. The BMC is
 asked first all the same. One that says on outweighs any word, and so does a host that answers: people mix up
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -103,6 +106,7 @@ def fence(
     bmc_name: str = "",
     word: Word | None = None,
     max_age: float = 1800.0,
+    rearmed: Callable[[], str | None] | None = None,
     clock: Callable[[], float] = time.monotonic,
     wall: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
@@ -112,7 +116,8 @@ def fence(
 
     ``still_answers`` returns the sign of life that the host gave on some layer, or None when all were asked
     and all were silent. ``reads`` below 2 is raised to 2. ``interval`` is the time between readings. ``word``
-    is a person's, at most ``max_age`` seconds old: it counts only where the BMC proves nothing.
+    is a person's, at most ``max_age`` seconds old: it counts only where the BMC proves nothing. ``rearmed``
+    tells, after some time, whether the host re-arms its BMC's watchdog timer: in words, or None.
     """
     if bmc is None and word is None:
         raise FenceError(f"{host} has no BMC: no proof possible that it is off, nothing is evacuated")
@@ -122,7 +127,7 @@ def fence(
             return _by_power(
                 host,
                 bmc,
-                still_answers,
+                (still_answers,) if rearmed is None else (still_answers, rearmed),
                 max(reads, MIN_READS),
                 interval,
                 deadline,
@@ -141,13 +146,14 @@ def fence(
                 ) from error
             doubt = str(error)
     assert word is not None
-    return _by_word(host, word, still_answers, doubt, max_age, bmc_name, wall, sleep)
+    listens = (still_answers,) if rearmed is None else (still_answers, rearmed)
+    return _by_word(host, word, listens, doubt, max_age, bmc_name, wall, sleep)
 
 
 def _by_power(
     host: str,
     bmc: PowerControl,
-    still_answers: Callable[[], str | None],
+    listens: tuple[Callable[[], str | None], ...],
     reads: int,
     interval: float,
     deadline: float,
@@ -164,8 +170,10 @@ def _by_power(
     complaint = ""
     accepted = False
     last_try: float | None = None
-    ears: Future[str | None] | None = None
-    with pool(max_workers=1, thread_name_prefix="silence") as listeners:
+    if before.value == "on":  # then it will be seen to obey
+        listens = listens[:1]
+    ears: list[Future[str | None]] = []
+    with pool(max_workers=len(listens), thread_name_prefix="silence") as listeners:
         while True:
             # Until the BMC takes the command no reading counts: a host that somebody else is power-cycling
             # reads off for a while, too.
@@ -180,10 +188,10 @@ def _by_power(
             watch = watch.fed(reading) if accepted else watch.refused(reading, complaint)
             if len(watch.streak) == 1:
                 # Listening takes seconds; it may run beside the readings that are still to come.
-                ears = listeners.submit(still_answers)
-            if watch.complete and ears is not None:
-                sign = _listened(ears.result)
-                ears = None
+                ears = [listeners.submit(listen) for listen in listens]
+            if watch.complete and ears:
+                sign = _first_sign([ear.result for ear in ears])
+                ears = []
                 if sign is None:
                     return FenceProof(
                         host, bmc_name, _was_on(before), sent_off_at, watch.streak, wall(), complaint
@@ -199,7 +207,7 @@ def _by_power(
 def _by_word(
     host: str,
     word: Word,
-    still_answers: Callable[[], str | None],
+    listens: tuple[Callable[[], str | None], ...],
     doubt: str,
     max_age: float,
     bmc_name: str,
@@ -214,7 +222,7 @@ def _by_word(
         if heard:
             sleep(WORD_GAP)
         at = wall()  # as it was when the listening began: the proof must not look newer than it is
-        sign = _listened(still_answers)
+        sign = _first_sign(listens)
         if sign is not None:
             said = sign if sign.startswith(DEAF) else f"it still answers: {sign}"
             raise FenceError(f"{host} in doubt: {word.by} confirmed it as off, but {said}")
@@ -319,6 +327,11 @@ def _read(bmc: PowerControl, wall: Callable[[], float]) -> PowerReading:
     except Exception as error:  # noqa: BLE001 - no reading is a reading that is not "off"
         value = _words(error)
     return PowerReading(wall(), value)
+
+
+def _first_sign(listens: Iterable[Callable[[], str | None]]) -> str | None:
+    """Everybody is listened to; the first who heard something is believed."""
+    return next((sign for sign in [_listened(listen) for listen in listens] if sign is not None), None)
 
 
 def _listened(listen: Callable[[], str | None]) -> str | None:

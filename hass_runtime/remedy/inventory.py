@@ -37,17 +37,20 @@ def on_host(
     since: float,
     recorded: Mapping[str, str] | None = None,
     forced_down: bool = False,
+    failed_at: float | None = None,
 ) -> tuple[Move, ...]:
     """What is on a host now, in the order in which it would be moved. Raises CloudError.
 
     ``was`` is what ``recorded`` holds for the instance, by UUID; else its vm_state; "" while it is being
-    evacuated, when that says nothing. A host still forced down from an earlier run of this failure may have
-    come back since and noted its guests as stopped: what ran until it failed counts as active all the same.
+    evacuated, when that says nothing. A host may have come back since it failed, and have noted its guests as
+    stopped: what ran until it failed counts as active all the same. It had failed at ``failed_at`` (seconds
+    since the epoch), and before the first evacuation of a host that is still forced down.
     """
     known = recorded or {}
     records = cloud.evacuations(host, since)
     newest = {record.instance: record for record in records}
-    began = min((record.created_at for record in records), default=None) if forced_down else None
+    moments = [record.created_at for record in records] if forced_down else []
+    began = min(moments + ([failed_at] if failed_at is not None else []), default=None)
 
     def before(server: Server) -> str:
         if server.id in known:

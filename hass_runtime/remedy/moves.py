@@ -167,8 +167,8 @@ def wished_since(actions: tuple[InstanceAction, ...], at: float) -> str:
 def stopped_by_the_failure(actions: tuple[InstanceAction, ...], began: float) -> bool:
     """Whether an instance that is stopped was running until its host failed, and nobody wished it to stop.
 
-    ``began`` is when the first evacuation from its host began, so the host had been proven off by then: a
-    stop that Nova noted by itself later comes from the host's return, not from a guest that shut itself down.
+    ``began`` is when its host had surely failed: a stop that Nova noted by itself later comes from the host's
+    return, not from a guest that shut itself down.
     ``actions`` oldest first.
     """
     power = [each for each in actions if not each.failed and each.name in _STOPPING | _RUNNING]

@@ -25,6 +25,7 @@ def recall(store: Store, writer: Writer, memory: Memory, now: float) -> None:
     for row in store.hosts():
         if row.name in memory.hosts:
             memory.states[row.name] = row.state
+            memory.recall_doubt(row.name, row.doubt)
     window = max(memory.policy.fence_window, memory.policy.flap_window)
     memory.fences = [
         (incident.host, incident.fenced_at)

@@ -47,6 +47,20 @@ def listener(
     return listen
 
 
+REARM_GAP = 2.0
+"""Seconds between two looks at a watchdog timer; a watchdog daemon re-arms it every second, or nearly so."""
+
+
+def rearmed(settings: ControllerSettings, host: Host) -> Callable[[], str | None] | None:
+    """Tells in words whether somebody re-arms the watchdog timer of the host's BMC; None without a BMC."""
+    from hass_runtime.detect.os_watchdog import rearmed_since
+
+    bmc = host.bmc
+    if bmc is None:
+        return None
+    return lambda: rearmed_since(bmc, REARM_GAP, settings.detection.probe_timeout)
+
+
 def ears_of(settings: ControllerSettings) -> list[Ear]:
     """The network layer, and the agent where one is configured (it cannot be asked without a key)."""
     from hass_runtime.detect.network import NetworkDetector

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from hass_runtime.simulator.scenario import Event, HostSpec, InstanceSpec, Scenario, timeline
@@ -37,7 +38,15 @@ _SETTINGS: tuple[tuple[str, tuple[str, ...], float], ...] = (  # key, values, ho
     ("recovery.healthy_delay", ("10", "60"), 0.4),
     ("recovery.poll_interval", ("1",), 0.5),
 )
+SEEN_THROUGH = 30.0  # seconds in which a BMC that says off of a host that answers is surely caught
 _SILENT = ("network_cut", "os_hang")  # what a host that runs on is not heard by
+_HEARD = {"network_restore": "network_cut", "os_restore": "os_hang"}
+_BLINDED = ("controller_kill", "controller_network_cut", "database_cut")
+_SEEING = {
+    "controller_start": "controller_kill",
+    "controller_network_restore": "controller_network_cut",
+    "database_restore": "database_cut",
+}
 
 
 class Dice:
@@ -104,6 +113,7 @@ class Dice:
             (12, self._person),
             (3, self._guest),
             (4, self._blind_word),
+            (4, self._caught_lie),
         ]
         weights = [weight for weight, _ in kinds]
         make = self.rng.choices([make for _, make in kinds], weights)[0]
@@ -206,6 +216,13 @@ class Dice:
             Event(said, "operator", (host,), None, word),
         ]
 
+    def _caught_lie(self) -> list[Event]:
+        """A BMC says off of a host that runs, and a while later nothing is heard of the host, either."""
+        host, at = self._host(), self._when()
+        silence = self.rng.choice(_SILENT)
+        then = round(at + self.rng.choice((0.0, 3.0, SEEN_THROUGH + 5.0, 60.0)), 1)
+        return [Event(at, "bmc_lies", (host,), self._for(0.5)), Event(then, silence, (host,), self._for())]
+
 
 def _scenario(
     name: str,
@@ -226,26 +243,64 @@ def roll(seed: int, index: int) -> Scenario:
 def fair(scenario: Scenario) -> bool:
     """Whether safety can be asked for at all.
 
-    Two lies at once are not: a BMC that says off of a host that runs, while nothing of the host is heard; and
-    a person who confirms as off what has power.
+    Two lies at once are not: a person who confirms as off what has power; and a BMC that says off of a host
+    that runs, while nothing of the host is heard. Unless the lie was to be seen through: the BMC had said off
+    for a while as the host still answered, or the watchdog timer of that BMC is being re-armed all the time.
     """
-    silent: dict[str, set[str]] = {host.name: set() for host in scenario.hosts}
-    lies: set[str] = set()
-    fed = {host.name: True for host in scenario.hosts}
+    watched = {host.name for host in scenario.hosts if host.watchdog}
+    hosts = {host.name: _Fairness(host.name in watched) for host in scenario.hosts}
+    blind: set[str] = set()
     for event in timeline(scenario):
+        for fairness in hosts.values():
+            fairness.pass_time(event.at, seeing=not blind)
+        if event.name in _BLINDED:
+            blind.add(event.name)
+        elif event.name in _SEEING:
+            blind.discard(_SEEING[event.name])
         for host in event.subjects:
-            if host not in silent:
+            if host not in hosts:
                 continue
-            if event.name in _SILENT:
-                silent[host].add(event.name)
-            elif event.name in ("network_restore", "os_restore"):
-                silent[host].discard({"network_restore": "network_cut"}.get(event.name, "os_hang"))
-            elif event.name in ("bmc_lies", "bmc_honest"):
-                (lies.add if event.name == "bmc_lies" else lies.discard)(host)
-            elif event.name in ("power_cut", "power_restore"):
-                fed[host] = event.name == "power_restore"
-            elif event.arguments.get("do") == "confirm_fenced" and fed[host]:
+            if event.arguments.get("do") == "confirm_fenced" and hosts[host].fed:
                 return False
-            if host in lies and silent[host]:
+            hosts[host].happens(event)
+            if not hosts[host].fair:
                 return False
     return True
+
+
+@dataclass
+class _Fairness:
+    """One host as far as lies about it go. ``unlike``: what happened to it besides that its BMC lies."""
+
+    watchdog: bool
+    fed: bool = True
+    lying: bool = False
+    silent: set[str] = field(default_factory=set)
+    unlike: bool = False
+    at: float = 0.0
+    watched_for: float = 0.0
+
+    def pass_time(self, at: float, seeing: bool) -> None:
+        if self.lying and not self.silent:
+            self.watched_for = self.watched_for + at - self.at if seeing and not self.unlike else 0.0
+        self.at = at
+
+    def happens(self, event: Event) -> None:
+        if event.name in ("bmc_lies", "bmc_honest"):
+            self.lying = event.name == "bmc_lies"
+            self.watched_for = 0.0
+            return
+        if event.name in _SILENT:
+            self.silent.add(event.name)
+        elif event.name in _HEARD:
+            self.silent.discard(_HEARD[event.name])
+        elif event.name in ("power_cut", "power_restore"):
+            self.fed = event.name == "power_restore"
+        if not self.lying or event.name not in _SILENT:
+            self.unlike = True
+
+    @property
+    def fair(self) -> bool:
+        if not (self.lying and self.silent):
+            return True
+        return self.watched_for >= SEEN_THROUGH or (self.watchdog and self.silent == {"network_cut"})

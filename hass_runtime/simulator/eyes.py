@@ -89,7 +89,7 @@ class Eyes:
         since = self._world.hub.now - host.hung_at if host.hung else 0.0
         if host.hung and since >= self._settings.detection.watchdog_threshold:
             return Verdict.FAILED, "its watchdog timer is not re-armed any more", False, False
-        return Verdict.OK, "its watchdog timer is re-armed", False, False
+        return Verdict.OK, "its watchdog timer is re-armed", True, False
 
     def _network(self, host: HostTruth) -> _Look:
         if self._world.reached(host):

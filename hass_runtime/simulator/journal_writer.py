@@ -74,6 +74,15 @@ class JournalWriter:
         self._journal.host_rows[was.name] = now
         self._journal.tell("host", was, now)
 
+    def set_host_doubt(self, name: str, doubt: str) -> None:
+        self._journal.guard(self.lease)
+        was = self._journal.host_rows.get(words.clean(name))
+        if was is None:
+            raise StoreError(f"host {name!r} is not in the database")
+        now = replace(was, doubt=words.long(doubt))
+        self._journal.host_rows[was.name] = now
+        self._journal.tell("doubt", was, now)
+
     def put_reading(self, reading: Reading) -> None:
         self.put_readings((reading,))
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hass_runtime.domain import Host, Layer, Move, Reading
+from hass_runtime.domain import Host, Layer, Move, Reading, Verdict
 from hass_runtime.remedy import (
     ansible_support,
     cloud,
@@ -205,6 +205,7 @@ class Modules:
                 "Patience": partial(restoration.Patience, clock=hub.monotonic, sleep=hub.sleep),
             },
             "silence": {
+                "rearmed": lambda settings, host: partial(self._rearmed, host) if host.bmc else None,
                 "listener": partial(self._listener, takes_time=module == "hass_fence"),
                 "ears_of": lambda settings: [
                     Ear(self._in.eyes, Layer.NETWORK),
@@ -218,6 +219,12 @@ class Modules:
         }
         views["time"] = types.SimpleNamespace(time=hub.wall, monotonic=hub.monotonic, sleep=hub.sleep)
         return views
+
+    def _rearmed(self, host: Host) -> str | None:
+        """Two looks at the watchdog timer of the host's BMC."""
+        self._in.hub.sleep(silence.REARM_GAP)
+        reading = Ear(self._in.eyes, Layer.OS).read(host)
+        return reading.evidence if reading.verdict is Verdict.OK else None
 
     def _load_settings(self, config: str, name: str) -> tuple[ControllerSettings, Host]:
         for host in self._in.settings.hosts:

@@ -48,6 +48,8 @@ class Record:
         """What the journal tells."""
         if kind == "host":
             self._host(before, after)
+        elif kind == "doubt":
+            self.add("bmc.doubted" if after.doubt else "bmc.believed", after.name, after.doubt)
         elif kind == "incident":
             self._incident(before, after)
         elif kind == "run":

@@ -60,6 +60,7 @@ class HostTable(Base):
     state: Mapped[str] = mapped_column(WORD)
     since: Mapped[float | None] = mapped_column(Double)
     reason: Mapped[str] = mapped_column(Text)
+    doubt: Mapped[str] = mapped_column(Text, server_default="")
 
 
 class ReadingTable(Base):

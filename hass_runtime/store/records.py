@@ -49,7 +49,10 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class HostRow:
-    """A watched host as the store knows it. ``bmc``: whether it has one; its credentials are never stored."""
+    """A watched host as the store knows it. ``bmc``: whether it has one; its credentials are never stored.
+
+    ``doubt``: why its BMC is not believed, "" while it is.
+    """
 
     name: str
     cluster: str
@@ -59,6 +62,7 @@ class HostRow:
     since: float | None
     reason: str
     layers: Mapping[Layer, LayerRow] = field(default_factory=dict)
+    doubt: str = ""
 
 
 @dataclass(frozen=True)

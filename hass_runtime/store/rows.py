@@ -35,6 +35,7 @@ def host(row: Row[Any], layers: dict[Layer, LayerRow]) -> HostRow:
         since=row.since,
         reason=row.reason,
         layers=layers,
+        doubt=row.doubt,
     )
 
 

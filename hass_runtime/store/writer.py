@@ -98,6 +98,16 @@ class Writer:
 
         self._write(work)
 
+    def set_host_doubt(self, name: str, doubt: str) -> None:
+        """Why the host's BMC is not believed, or "" when it is."""
+
+        def work(connection: Connection) -> None:
+            mine = HostTable.name == words.clean(name)
+            if not connection.execute(update(HostTable).where(mine).values(doubt=words.long(doubt))).rowcount:
+                raise StoreError(f"host {name!r} is not in the database")
+
+        self._write(work)
+
     def put_reading(self, reading: Reading) -> None:
         """Keep this as the latest of its host and layer; ``since`` moves when the verdict changes."""
         self.put_readings((reading,))

@@ -135,6 +135,7 @@ def run(module: AnsibleModule) -> None:
         bmc_name=f"{host.bmc.address}:{host.bmc.port}" if host.bmc else "",
         word=word,
         max_age=settings.recovery.run_timeout,
+        rearmed=silence.rearmed(settings, host),
     )
     before = {True: "on", False: "off", None: "unknown"}[proof.was_on]
     module.exit_json(

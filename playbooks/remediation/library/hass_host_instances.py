@@ -53,6 +53,12 @@ options:
       - Counts more than what Nova shows now, which a nova-compute that came back for a while has changed.
     type: dict
     default: {}
+  failed_at:
+    description:
+      - ISO 8601 time at which the host had failed, as far as it was seen.
+      - A guest whose stop Nova noted by itself after that counts as running until then. The host came back,
+        and its nova-compute found the guest off.
+    type: str
   progress_file:
     description: File to which each change of a move is appended as one line of JSON.
     type: path
@@ -144,7 +150,8 @@ def run(module: AnsibleModule) -> None:
     nova = cloud.connect(settings)
     service = restoration.required(nova, host.name)
     microversion = nova.evacuate_microversion()
-    found = inventory.on_host(nova, host.name, params["incident"], since, was, service.forced_down)
+    failed_at = support.moment(params["failed_at"], "failed_at")
+    found = inventory.on_host(nova, host.name, params["incident"], since, was, service.forced_down, failed_at)
     progress = evacuation.ProgressFile(None if module.check_mode else params["progress_file"])
     for move in found:
         progress(move)
@@ -168,6 +175,7 @@ def main() -> None:
         "incident": {"type": "int", "default": 0},
         "since": {"type": "str"},
         "was": {"type": "dict", "default": {}},
+        "failed_at": {"type": "str"},
         "progress_file": {"type": "path"},
     }
     module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)

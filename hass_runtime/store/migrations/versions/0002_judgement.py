@@ -1,4 +1,5 @@
-"""Pauses of a cluster or a host, orders for a host, how far an incident went up its ladder, and its fence.
+"""Pauses of a cluster or a host, orders for a host, how far an incident went up its ladder, its fence, and
+BMCs that were caught lying.
 
 MariaDB commits every schema change at once, so each one here can be done again.
 """
@@ -23,6 +24,7 @@ def upgrade() -> None:
     # What was switched off before was so everywhere.
     _column("disarm", sa.Column("scope", WORD, nullable=False, server_default="all"))
     _column("disarm", sa.Column("name", NAME, nullable=False, server_default=""))
+    _column("host", sa.Column("doubt", sa.Text(), nullable=False, server_default=""))
     _column("incident", sa.Column("fenced_at", sa.Double()))
     _column("incident", sa.Column("rung", sa.Integer(), nullable=False, server_default="0"))
     _column("incident", sa.Column("tries", sa.Integer(), nullable=False, server_default="0"))
