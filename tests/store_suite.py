@@ -87,6 +87,19 @@ def test_since_moves_with_the_state_and_the_reason_always(store: Store, writer: 
     assert store.hosts()[0].since == 12.0
 
 
+def test_a_doubt_about_a_bmc_stays_until_it_ends_whatever_the_state(store: Store, writer: Writer) -> None:
+    writer.set_host_doubt("compute1", "its BMC said off while the host answered")
+    writer.set_host_state("compute1", HostState.SUSPECT, "silent", 12.0)
+    writer.put_host(Host("compute1", "10.0.0.1"))
+    doubts = {row.name: row.doubt for row in store.hosts()}
+    assert doubts["compute1"] == "its BMC said off while the host answered"
+    assert {doubt for name, doubt in doubts.items() if name != "compute1"} <= {""}
+    writer.set_host_doubt("compute1", "")
+    assert {row.doubt for row in store.hosts()} == {""}
+    with pytest.raises(StoreError, match="'stranger' is not in the database"):
+        writer.set_host_doubt("stranger", "whatever")
+
+
 def test_only_the_latest_reading_is_kept_with_when_its_verdict_changed(store: Store, writer: Writer) -> None:
     for at, verdict in enumerate([Verdict.OK, Verdict.OK, Verdict.FAILED, Verdict.FAILED]):
         writer.put_reading(Reading("compute1", Layer.NETWORK, verdict, f"look {at}", float(at), at % 2 == 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -128,3 +129,87 @@ def test_without_privileges_it_is_unknown_or_works_by_the_sysctl() -> None:
         check=True,
     )
     assert done.stdout.startswith("ok ") or "CAP_NET_RAW" in done.stdout, done.stdout
+
+
+SECOND = "198.18.78.2"
+BOTH = Host("compute1", PEER, more_addresses=(SECOND,))
+
+
+def look(host: Host = BOTH, timeout: float = 2.0) -> tuple[Verdict, str, bool]:
+    reading = NetworkDetector(3, None, timeout, (22,)).read(host)
+    return reading.verdict, reading.evidence, reading.answered
+
+
+@pytest.fixture
+def second(peer: str) -> Iterator[str]:
+    """The end, in the peer's namespace, of a second network that it has."""
+    near, far = (f"hass{kind}{os.getpid() % 100000}" for kind in ("c", "d"))
+    ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", peer)
+    try:
+        ip("addr", "add", "198.18.78.1/30", "dev", near)
+        ip("link", "set", near, "up")
+        ip("-n", peer, "addr", "add", f"{SECOND}/30", "dev", far)
+        ip("-n", peer, "link", "set", far, "up")
+        yield far
+    finally:
+        with contextlib.suppress(subprocess.CalledProcessError):  # gone with its namespace, or still there
+            ip("link", "del", near)
+
+
+def firewall(namespace: str, *rules: str) -> None:
+    """What the host's own firewall does with what comes in, in the place of what it did before."""
+    text = "flush ruleset\n"
+    if rules:
+        text += f"table inet f {{ chain i {{ type filter hook input priority 0; {'; '.join(rules)}; }}; }}\n"
+    subprocess.run(
+        ["ip", "netns", "exec", namespace, "nft", "-f", "-"],
+        input=text, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
+def test_one_of_two_addresses_that_is_cut_is_told_and_the_host_lives(peer: str, second: str) -> None:
+    assert look()[:1] == (Verdict.OK,)
+    ip("-n", peer, "link", "set", second, "down")
+    verdict, evidence, answered = look()
+    assert (verdict, answered) == (Verdict.OK, True)
+    assert evidence.startswith(f"{PEER} answers in")
+    assert f"{SECOND} answers none of 3 ICMP echo requests" in evidence
+    ip("-n", peer, "link", "set", peer.replace("hassn", "hassb"), "down")
+    verdict, evidence, answered = look()
+    assert (verdict, answered) == (Verdict.FAILED, False), evidence
+    assert PEER in evidence
+    assert SECOND in evidence
+    ip("-n", peer, "link", "set", second, "up")
+    assert NetworkDetector(20, None, 5.0, (22,)).read(BOTH).verdict is Verdict.OK
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
+def test_a_host_that_drops_icmp_and_refuses_tcp_lives(peer: str, second: str) -> None:
+    firewall(peer, "meta l4proto icmp drop", f"ip daddr {PEER} tcp dport 22 drop")
+    told = f"no echo reply, but {SECOND} refuses port 22: it lives"
+    assert look() == (Verdict.OK, told, True)
+    # Nothing that HASS sends is answered: silence, for all that it lives. The other layers have to tell.
+    firewall(peer, "meta l4proto { icmp, tcp } drop")
+    verdict, evidence, answered = look()
+    assert (verdict, answered) == (Verdict.FAILED, False)
+    assert evidence.endswith("no answer on TCP port 22 either")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
+def test_a_network_without_a_route_is_no_silence(peer: str) -> None:
+    """One address silent, the other not to be asked from here: nobody knows."""
+    far = peer.replace("hassn", "hassb")
+    ip("-n", peer, "addr", "del", f"{PEER}/30", "dev", far)
+    ip("route", "add", "unreachable", "198.18.79.0/30", "metric", "1")
+    try:
+        host = Host("compute1", PEER, more_addresses=("198.18.79.2",))
+        silent = look(host)
+        ip("route", "replace", "prohibit", "198.18.79.0/30", "metric", "1")
+        forbidden = look(host)
+    finally:
+        ip("route", "del", "198.18.79.0/30", "metric", "1")
+    # "No route to host" is what a dead host looks like from its own segment, too.
+    assert silent[0] is Verdict.FAILED, silent
+    assert forbidden[0] is Verdict.UNKNOWN, forbidden
+    assert "Permission denied" in forbidden[1]

@@ -11,9 +11,12 @@ from types import SimpleNamespace
 
 import icmplib
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hass_runtime.agent.protocol import Check
 from hass_runtime.bmc import BmcClient, BmcError
+from hass_runtime.detect.knock import Door, Knock, _came, knock
 from hass_runtime.detect.network import NetworkDetector
 from hass_runtime.detect.power import PowerDetector
 from hass_runtime.detect.services import ServiceDetector, judge
@@ -284,3 +287,183 @@ def test_a_poll_that_could_not_leave_is_no_silence(
     assert verdict is (Verdict.UNKNOWN if name in LOCAL else Verdict.FAILED)
     assert os.strerror(getattr(errno, name)) in evidence
     assert not answered
+
+
+# Several addresses, and TCP
+
+TWO = Host("compute1", "10.0.0.2", more_addresses=("10.1.0.2",))
+Told = tuple[Verdict, str, bool]
+
+
+class Net:
+    """A made-up network: what ICMP and TCP come to, by address, as an errno's name, seconds or silence."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.echo: dict[str, str | float | None] = {}
+        self.tcp: dict[tuple[str, int], str] = {}
+        self.knocked: list[tuple[str, int]] = []
+        monkeypatch.setattr("hass_runtime.detect.network._echo", self._echo)
+        monkeypatch.setattr("hass_runtime.detect.network.knock", self._knock)
+
+    def _echo(self, address: str, timeout: float) -> float | None:
+        came = self.echo.get(address)
+        if came == "forbidden":
+            raise icmplib.SocketPermissionError(privileged=True)
+        if isinstance(came, str):
+            number = getattr(errno, came)
+            raise icmplib.ICMPSocketError(came) from OSError(number, os.strerror(number))
+        return came
+
+    def _knock(self, doors: list[Door], timeout: float) -> list[Knock]:
+        self.knocked = [(door.numeric, door.port) for door in doors]
+        ends = [self.tcp.get((door.numeric, door.port), "ETIMEDOUT") for door in doors]
+        return [
+            _came(door, 0 if end == "open" else getattr(errno, end))
+            for door, end in zip(doors, ends, strict=True)
+        ]
+
+    def read(self, host: Host = TWO, ports: tuple[int, ...] = (22,)) -> Told:
+        reading = NetworkDetector(3, None, 2.0, ports, spared={"(gateway)"}).read(host)
+        return reading.verdict, reading.evidence, reading.answered
+
+
+@pytest.fixture
+def net(monkeypatch: pytest.MonkeyPatch) -> Net:
+    return Net(monkeypatch)
+
+
+def test_one_address_that_answers_is_enough_and_the_silent_one_is_told(net: Net) -> None:
+    net.echo["10.1.0.2"] = 0.0004
+    told = "10.1.0.2 answers in 0.4 ms; 10.0.0.2 answers none of 3 ICMP echo requests"
+    assert net.read() == (Verdict.OK, told, True)
+    assert net.knocked == []
+    net.echo["10.0.0.2"] = 0.001
+    assert net.read() == (Verdict.OK, "10.0.0.2 answers in 1.0 ms; 10.1.0.2 answers in 0.4 ms", True)
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [("ECONNREFUSED", "refuses"), ("ECONNRESET", "refuses"), ("open", "accepts a connection")],
+)
+def test_who_accepts_or_refuses_a_connection_lives(net: Net, end: str, words: str) -> None:
+    net.tcp["10.1.0.2", 2222] = end
+    verdict, evidence, answered = net.read(ports=(22, 2222))
+    assert (verdict, answered) == (Verdict.OK, True)
+    assert evidence.startswith(f"no echo reply, but 10.1.0.2 {words}")
+    assert evidence.endswith("port 2222: it lives")
+    assert net.knocked == [("10.0.0.2", 22), ("10.0.0.2", 2222), ("10.1.0.2", 22), ("10.1.0.2", 2222)]
+
+
+def test_silence_everywhere_is_silence(net: Net) -> None:
+    net.echo["10.1.0.2"] = net.tcp["10.1.0.2", 22] = "EHOSTUNREACH"
+    assert net.read() == (
+        Verdict.FAILED,
+        "10.0.0.2 answers none of 3 ICMP echo requests; "
+        "10.1.0.2 answers none of 3 ICMP echo requests: No route to host; no answer on TCP port 22 either",
+        False,
+    )
+
+
+@pytest.mark.parametrize("echo", ["ENETUNREACH", "ENOBUFS", "EADDRNOTAVAIL", "forbidden"])
+def test_an_address_that_could_not_be_asked_is_not_silent(net: Net, echo: str) -> None:
+    net.echo["10.1.0.2"] = echo
+    verdict, evidence, answered = net.read()
+    assert (verdict, answered) == (Verdict.UNKNOWN, False)
+    assert "10.0.0.2 answers none" in evidence
+    net.echo["10.0.0.2"] = 0.0004
+    assert net.read()[0] is Verdict.OK
+    net.echo = {"10.0.0.2": echo, "10.1.0.2": echo}
+    net.tcp["10.0.0.2", 22] = "ECONNREFUSED"
+    assert net.read()[:2] == (Verdict.OK, "no echo reply, but 10.0.0.2 refuses port 22: it lives")
+
+
+def test_a_knock_that_could_not_be_put_is_no_silence_but_one_that_is_forbidden_here_was_no_question(
+    net: Net,
+) -> None:
+    net.tcp["10.1.0.2", 22] = "ENETUNREACH"
+    verdict, evidence, _ = net.read()
+    assert verdict is Verdict.UNKNOWN
+    assert "cannot knock at 10.1.0.2 port 22 from here: Network is unreachable" in evidence
+    net.tcp["10.1.0.2", 22] = "EPERM"
+    verdict, evidence, _ = net.read()
+    assert verdict is Verdict.FAILED
+    assert "cannot knock at 10.1.0.2 port 22 from here: Operation not permitted" in evidence
+
+
+def test_the_controllers_gateway_is_not_knocked_at(net: Net) -> None:
+    gateway = Host("(gateway)", "10.0.0.1")
+    net.tcp["10.0.0.1", 22] = "ECONNREFUSED"
+    assert net.read(gateway)[0] is Verdict.FAILED
+    net.echo["10.0.0.1"] = "ENETUNREACH"
+    assert net.read(gateway)[0] is Verdict.UNKNOWN
+    assert net.knocked == []
+
+
+def test_a_name_that_does_not_resolve_hides_no_other_address(net: Net) -> None:
+    host = Host("compute1", "10.0.0.2", more_addresses=("compute1.invalid",))
+    verdict, evidence, _ = net.read(host)
+    assert verdict is Verdict.UNKNOWN
+    assert evidence.count("compute1.invalid does not resolve") == 1
+    net.tcp["10.0.0.2", 22] = "open"
+    assert net.read(host)[0] is Verdict.OK
+
+
+@given(
+    st.lists(
+        st.sampled_from([None, 0.001, "EHOSTUNREACH", "ENETUNREACH", "forbidden"]), min_size=1, max_size=4
+    ),
+    st.lists(
+        st.sampled_from(["open", "ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH", "EPERM"]), min_size=4, max_size=4
+    ),
+)
+def test_what_several_addresses_come_to(echoes: list[str | float | None], ends: list[str]) -> None:
+    """OK exactly when anything answered; FAILED only when every address was asked and silent."""
+    addresses = [f"10.0.{number}.2" for number in range(len(echoes))]
+    with pytest.MonkeyPatch.context() as patch:
+        net = Net(patch)
+        net.echo = dict(zip(addresses, echoes, strict=True))
+        net.tcp = {(address, 22): end for address, end in zip(addresses, ends, strict=False)}
+        verdict, _, answered = net.read(Host("compute1", addresses[0], more_addresses=tuple(addresses[1:])))
+    lives = any(isinstance(echo, float) for echo in echoes)
+    lives = lives or any(end in ("open", "ECONNREFUSED") for end in ends[: len(echoes)])
+    assert answered == lives == (verdict is Verdict.OK)
+    if verdict is Verdict.FAILED:
+        assert set(echoes) <= {None, "EHOSTUNREACH"}
+        assert "ENETUNREACH" not in ends[: len(echoes)]
+
+
+def test_ping_command_is_run_for_every_address() -> None:
+    host = Host("compute1", "10.0.0.2", more_addresses=("10.1.0.2",))
+    script = ("sh", "-c", "test {address} = 10.1.0.2")
+    assert ping_with(*script, host=host) == (
+        Verdict.OK,
+        "sh 10.1.0.2 succeeds; sh 10.0.0.2 ends with status 1",
+        True,
+    )
+    assert ping_with("false", "{address}", host=host)[:2] == (
+        Verdict.FAILED,
+        "false 10.0.0.2 ends with status 1; false 10.1.0.2 ends with status 1",
+    )
+    mixed = ping_with("sh", "-c", "test {address} = 10.1.0.2 && exit 3; exit 1", host=host)
+    assert mixed[0] is Verdict.UNKNOWN
+    # One that goes by the name asks the same question for each address: once is enough.
+    assert ping_with("false", "{host}", host=host)[1] == "false 10.0.0.2 ends with status 1"
+
+
+def test_knocking_at_real_ports() -> None:
+    with socket.socket() as listener, socket.socket() as closed:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can take it
+        doors = {sock: Door("me", "127.0.0.1", sock.getsockname()[1]) for sock in (listener, closed)}
+        (accepted,) = knock([doors[listener]], 5.0)
+        (refused,) = knock([doors[closed]], 5.0)
+        assert accepted.words == f"me accepts a connection to port {doors[listener].port}"
+        assert refused.words == f"me refuses port {doors[closed].port}"
+        assert (accepted.verdict, refused.verdict) == (Verdict.OK, Verdict.OK)
+        # Ends with the first that answers.
+        answers = knock([Door("nobody", "192.0.2.1", 22), doors[closed]], 600.0)
+        assert Verdict.OK in {each.verdict for each in answers}
+    (garbage,) = knock([Door("x", "not an address", 22)], 1.0)
+    assert garbage.verdict is Verdict.UNKNOWN
+    assert knock([], 1.0) == []
