@@ -2,7 +2,7 @@
 #
 #   make demo            power cut in an embedded cloud, seen live       (KEEP=1 leaves it running)
 #   make test            lint, unit and integration tests                (installs Debian packages if root)
-#   make lint bench venv clean
+#   make lint bench docs venv clean
 #
 # Slow set-up (the environment of the embedded Nova and Keystone) is kept in HASS_CACHE_DIR, by default
 # ~/.cache/hass; it may be deleted at any time.
@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 REPORT ?= hass-report.html
 KEEP ?=
 
-.PHONY: demo test lint unit integration bench venv dev clean
+.PHONY: demo test lint unit integration bench docs venv dev clean
 
 venv: $(VENV)/.ready
 dev: $(VENV)/.ready-dev
@@ -53,6 +53,10 @@ integration: dev
 
 bench: venv
 	$(BIN)/python benchmarks/recovery.py
+
+# The pages that are made from the code; a test fails while they are not what the code says.
+docs: venv
+	$(BIN)/hass policy docs --write .
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible build dist *.egg-info hass-report*.html

@@ -5,25 +5,27 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from importlib import resources
-from pathlib import Path
-
-import yaml
 
 from hass_runtime import logs
 from hass_runtime.api.app import create_app
 from hass_runtime.api.server import serve
-from hass_runtime.decide import symptoms
 from hass_runtime.decide.diagnosis import Thresholds
 from hass_runtime.decide.symptoms import Symptom, SymptomError
-from hass_runtime.decide.view import RESTORE, Policy
+from hass_runtime.decide.view import Policy
 from hass_runtime.detect.network import NetworkDetector
+from hass_runtime.detect.nova_view import nova_view_of
+from hass_runtime.detect.os_watchdog import OsWatchdogDetector
 from hass_runtime.detect.power import PowerDetector
+from hass_runtime.detect.sensors import SensorDetector
 from hass_runtime.detect.services import ServiceDetector
+from hass_runtime.detect.storage import StorageDetector
 from hass_runtime.detect.watch import Detector
 from hass_runtime.loop import Loop
+from hass_runtime.memory import GATEWAY
+from hass_runtime.remedy.playbooks import Shelf
 from hass_runtime.settings import ControllerSettings
 from hass_runtime.store import Store, StoreError
+from hass_runtime.table import read_table
 
 log = logging.getLogger(__name__)
 
@@ -31,30 +33,17 @@ RETRY = 5.0  # seconds between attempts to reach a database that is not there ye
 
 
 def load_table(settings: ControllerSettings) -> tuple[Symptom, ...]:
-    """The operator's symptom table, or the one that comes with HASS.
+    """The operator's symptom table, or the one that comes with HASS; what is odd about it goes to the log.
 
     Raises:
         SymptomError: with every problem of the file, one line each.
     """
-    own = settings.paths.symptoms
-    source = str(own) if own else "symptoms.yml"
-    try:
-        text = own.read_text() if own else resources.files("hass_runtime.decide").joinpath(source).read_text()
-        data = yaml.safe_load(text)
-    except OSError as error:
-        raise SymptomError([f"{source}: cannot be read: {error.strerror or error}"]) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SymptomError([f"{source}: is not YAML: {' '.join(str(error).split())}"]) from error
+    paths = settings.paths
     numbers = {"wait_restart_threshold": settings.detection.wait_restart_threshold}
-    return symptoms.parse(data, source, remedies_in(settings.paths.playbooks), numbers)
-
-
-def remedies_in(playbooks: Path) -> frozenset[str]:
-    """The playbooks that a ladder may name: every one that is there, an operator's own included.
-
-    Not the restoration, which is for hosts whose instances are safe already.
-    """
-    return frozenset(path.stem for path in playbooks.glob("*.yml")) - {RESTORE}
+    table = read_table(paths.symptoms, Shelf(paths.playbooks, paths.own_playbooks), numbers)
+    for line in table.oddities:
+        log.warning("%s", line)
+    return table.rows
 
 
 def policy_of(settings: ControllerSettings, table: tuple[Symptom, ...]) -> Policy:
@@ -91,10 +80,16 @@ def detectors_of(settings: ControllerSettings) -> list[Detector]:
     """One detector a layer, as configured."""
     detection, network = settings.detection, settings.network
     timeout = detection.probe_timeout
+    agents = (detection.polling_port, detection.polling_key, timeout, network.max_message_size)
     return [
         PowerDetector(timeout),
-        NetworkDetector(network.heartbeat_time, network.ping_command, timeout),
-        ServiceDetector(detection.polling_port, detection.polling_key, timeout, network.max_message_size),
+        SensorDetector(settings.sensors, timeout),
+        OsWatchdogDetector(timeout, detection.watchdog_threshold),
+        NetworkDetector(
+            network.heartbeat_time, network.ping_command, timeout, network.tcp_ports, spared={GATEWAY}
+        ),
+        StorageDetector(*agents),
+        ServiceDetector(*agents, nova_view=nova_view_of(settings)),
     ]
 
 

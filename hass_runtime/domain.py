@@ -39,7 +39,8 @@ class Reading:
 
     ``answered`` tells a host that spoke (even to complain) from one that was silent: a host that answers
     on any layer is not off, whatever its BMC says. ``leaving``: the host itself said that it is being shut
-    down, by a person or a program that asked it to.
+    down, by a person or a program that asked it to. ``boot`` names the boot that it lives in, "" when it did
+    not tell: another name means that whatever ran on it has ended.
     """
 
     subject: str
@@ -49,6 +50,7 @@ class Reading:
     at: float
     answered: bool = False
     leaving: bool = False
+    boot: str = ""
 
 
 class HostState(str, Enum):

@@ -44,7 +44,7 @@ class Loop:
         self, settings: ControllerSettings, store: Store, detectors: Sequence[Detector], policy: Policy
     ) -> None:
         self._settings = settings
-        launcher = Launcher(settings.paths.playbooks)
+        launcher = Launcher(settings.paths.playbooks, own=settings.paths.own_playbooks)
         self.controller = Controller(
             settings,
             store,

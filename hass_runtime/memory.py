@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from hass_runtime.decide import diagnosis, gates
 from hass_runtime.decide.blindness import blind_layers
-from hass_runtime.decide.diagnosis import HostTrack
+from hass_runtime.decide.diagnosis import Boots, HostTrack
 from hass_runtime.decide.symptoms import Sign
 from hass_runtime.decide.view import HostView, LastRun, Policy, View
 from hass_runtime.domain import Host, HostState, Incident, Layer, Order, OrderKind, Pause, Reading, Verdict
@@ -38,6 +38,7 @@ class Memory:
     orders: dict[tuple[str, OrderKind], Order] = field(default_factory=dict)
     troubled_at: float | None = None
     doubts: dict[str, str] = field(default_factory=dict)
+    boots: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tracks = {name: HostTrack(name) for name in (*self.hosts, GATEWAY)}
@@ -57,6 +58,15 @@ class Memory:
         power = track.layers.get(Layer.POWER)
         if doubt and (power is None or power.reading.verdict is not Verdict.OK):
             self.tracks[host] = replace(track, doubt=doubt)
+
+    def know_boot(self, host: str, boot: str, heard_at: float = 0.0) -> None:
+        """The boot of a host in which its instances run, by the journal, and when it was last heard."""
+        self.boots[host] = boot
+        track = self.tracks[host]
+        if boot:
+            known = track.boots
+            present, heard_at = known.present or boot, max(known.heard_at, heard_at)
+            self.tracks[host] = replace(track, boots=Boots(boot, present, known.since, heard_at))
 
     def told(self, pauses: Iterable[Pause], orders: Iterable[Order]) -> None:
         """What people want at this moment."""
@@ -87,6 +97,7 @@ class Memory:
                 confirmed=self.orders.get((name, OrderKind.CONFIRM_FENCED)),
                 wanted_back=self.orders.get((name, OrderKind.RESTORE)),
                 doubt=self.doubts.get(name, ""),
+                boot=self.boots.get(name, ""),
             )
         view = View(
             now,

@@ -100,6 +100,15 @@ def test_a_doubt_about_a_bmc_stays_until_it_ends_whatever_the_state(store: Store
         writer.set_host_doubt("stranger", "whatever")
 
 
+def test_a_host_keeps_the_boot_that_it_is_known_by(store: Store, writer: Writer) -> None:
+    assert [row.boot for row in store.hosts()] == [""]
+    writer.set_host_boot("compute1", "0b6a1f8e-5a55-4f3e-9d0e-1f2a3b4c5d6e")
+    writer.put_host(HOST)
+    assert [row.boot for row in store.hosts()] == ["0b6a1f8e-5a55-4f3e-9d0e-1f2a3b4c5d6e"]
+    with pytest.raises(StoreError, match="'stranger' is not in the database"):
+        writer.set_host_boot("stranger", "whatever")
+
+
 def test_only_the_latest_reading_is_kept_with_when_its_verdict_changed(store: Store, writer: Writer) -> None:
     for at, verdict in enumerate([Verdict.OK, Verdict.OK, Verdict.FAILED, Verdict.FAILED]):
         writer.put_reading(Reading("compute1", Layer.NETWORK, verdict, f"look {at}", float(at), at % 2 == 1))

@@ -25,6 +25,14 @@ class SetDoubt:
 
 
 @dataclass(frozen=True)
+class SetBoot:
+    """The boot of the host in which its instances run, or in which there are none to care for."""
+
+    host: str
+    boot: str
+
+
+@dataclass(frozen=True)
 class OpenIncident:
     """A fault is established."""
 
@@ -115,6 +123,7 @@ class EndOrder:
 Decision = (
     SetState
     | SetDoubt
+    | SetBoot
     | OpenIncident
     | Escalate
     | HoldIncident

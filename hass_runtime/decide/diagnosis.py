@@ -45,11 +45,31 @@ class LayerTrack:
 
 
 @dataclass(frozen=True)
+class Boots:
+    """The boot of a host in which its instances run, and the one that it lives in: ``present``, first heard
+    ``since``. ``heard_at`` is when it was last heard in the former. Names are "" until one is known.
+    """
+
+    known: str = ""
+    present: str = ""
+    since: float = 0.0
+    heard_at: float = 0.0
+
+    @property
+    def rebooted(self) -> bool:
+        """True while what ran in the known boot is lost, and nobody has seen to it."""
+        return self.present != self.known and bool(self.known)
+
+
+NEVER_BOOTED = Boots()
+
+
+@dataclass(frozen=True)
 class HostTrack:
     """The recent past of a host, layer by layer, and since when which rows of the table hold.
 
     ``leaving``: the last that the host itself said was that it is being shut down. ``doubt``: why its BMC is
-    not believed, "" while it is; see `_doubted`.
+    not believed, "" while it is; see `_doubted`. ``boots``: see `Boots`.
     """
 
     host: str
@@ -58,6 +78,7 @@ class HostTrack:
     matched_since: float = 0.0
     leaving: bool = False
     doubt: str = ""
+    boots: Boots = NEVER_BOOTED
 
 
 DOUBT_AFTER = 2
@@ -91,7 +112,18 @@ def observe(track: HostTrack, reading: Reading) -> HostTrack:
     # Written out: `replace` takes three times as long, and this runs for every reading of every host.
     layers = {**track.layers, reading.layer: new}
     doubt = _doubted(track, reading)
-    return HostTrack(track.host, layers, track.matched, track.matched_since, leaving, doubt)
+    boots = _booted(track, reading) if reading.boot else track.boots
+    return HostTrack(track.host, layers, track.matched, track.matched_since, leaving, doubt, boots)
+
+
+def _booted(track: HostTrack, reading: Reading) -> Boots:
+    """A host that said goodbye before was rebooted by somebody, who knows what ran on it."""
+    boots = track.boots
+    wanted = track.leaving and reading.boot != boots.present and not boots.rebooted
+    known = reading.boot if not boots.known or wanted else boots.known
+    since = boots.since if reading.boot == boots.present else reading.at
+    heard_at = reading.at if reading.boot == known else boots.heard_at
+    return Boots(known, reading.boot, since, heard_at)
 
 
 def _doubted(track: HostTrack, reading: Reading) -> str:
@@ -136,6 +168,8 @@ def signs(
     }
     if track.doubt:
         looks[Layer.POWER] = Sign.DOUBTED
+    if track.boots.rebooted:
+        looks[Layer.OS] = Sign.REBOOTED
     return looks
 
 
@@ -183,7 +217,16 @@ def fault_of(track: HostTrack, row: Symptom) -> Fault:
     """
     known = [track.layers[layer] for layer in row.when if layer in track.layers]
     seen = tuple(replace(layer.reading, at=layer.since) for layer in known)
+    boots = track.boots
+    if boots.rebooted and Sign.REBOOTED in row.when.get(Layer.OS, ()):
+        # Dated from when it was last heard before: whatever has ended since then ended with that boot.
+        words = f"boot {boots.known} ended, it lives in {boots.present}"
+        anew = Reading(track.host, Layer.OS, Verdict.FAILED, words, boots.heard_at, True, boot=boots.present)
+        seen = (anew, *(reading for reading in seen if reading.layer is not Layer.OS))
     return Fault(host=track.host, name=row.fault, layer=row.layer, why=row.why, seen=seen)
+
+
+_PLAIN = frozenset({Sign.OK, Sign.UNKNOWN, Sign.DOUBTED, Sign.REBOOTED})
 
 
 def describe(track: HostTrack, now: float, limits: Thresholds) -> str:
@@ -194,7 +237,7 @@ def describe(track: HostTrack, now: float, limits: Thresholds) -> str:
         known = track.layers.get(layer)
         if known is None:
             continue
-        if looks[layer] in (Sign.OK, Sign.UNKNOWN, Sign.DOUBTED):
+        if looks[layer] in _PLAIN:
             rest.append(f"{layer.value} {looks[layer].value}")
         elif known.reading.verdict is Verdict.WARNING:
             failing.append(f"{layer.value} warns {known.count}/{limits.misses}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hass_runtime.decide import lifecycle
 from hass_runtime.decide.diagnosis import sign
 from hass_runtime.decide.symptoms import Sign
-from hass_runtime.decide.view import DRAIN, FAILURE, HostView, View
+from hass_runtime.decide.view import DRAIN, FAILURE, REVIVE, HostView, View
 from hass_runtime.domain import Gate, HostState, Layer, Order, Scope
 
 _EVERYWHERE = {Scope.ALL: "", Scope.CLUSTER: "cluster ", Scope.HOST: "host "}
@@ -214,15 +214,17 @@ GATES: tuple[Gatekeeper, ...] = (
     ),
 )
 _MOVES_NOTHING = frozenset({Gate.DOMAIN, Gate.NO_TARGET, Gate.UNPROVEN})
+_TAKES_NOTHING = _MOVES_NOTHING | {Gate.STORM}
 
 
 def asked_of(playbook: str) -> tuple[Gatekeeper, ...]:
     """The gates that a remedy has to pass: all of them to fence and evacuate; to drain, all but the proof;
-    for anything else those that have to do with fencing or moving do not matter.
+    for anything else those that have to do with fencing or moving do not matter. Hosts that are all back
+    after a blackout are no storm: what ran on them may be started at once.
     """
     if playbook == FAILURE:
         return GATES
-    spared = frozenset({Gate.UNPROVEN}) if playbook == DRAIN else _MOVES_NOTHING
+    spared = {DRAIN: frozenset({Gate.UNPROVEN}), REVIVE: _TAKES_NOTHING}.get(playbook, _MOVES_NOTHING)
     return tuple(keeper for keeper in GATES if keeper.gate not in spared)
 
 

@@ -17,6 +17,7 @@ from hass_runtime.decide.decisions import (
     Escalate,
     Launch,
     OpenIncident,
+    SetBoot,
     SetDoubt,
     SetState,
     Settle,
@@ -24,10 +25,10 @@ from hass_runtime.decide.decisions import (
 from hass_runtime.decide.diagnosis import describe, signs
 from hass_runtime.decide.ladder import climb, hold, launch, pause_before_retry
 from hass_runtime.decide.symptoms import Rung, Sign
-from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE, HostView, View
+from hass_runtime.decide.view import DRAIN, FAILURE, REBOOTED, RESTORE, REVIVE, HostView, View
 from hass_runtime.domain import HostState, Incident, Layer, Outcome
 
-_BAD = frozenset({Sign.MISSING, Sign.WARNING, Sign.SILENT, Sign.COMPLAINING, Sign.DOUBTED})
+_BAD = frozenset({Sign.MISSING, Sign.WARNING, Sign.SILENT, Sign.COMPLAINING, Sign.DOUBTED, Sign.REBOOTED})
 
 
 def decide(view: View) -> tuple[Decision, ...]:
@@ -40,6 +41,9 @@ def decide(view: View) -> tuple[Decision, ...]:
     for name in sorted(view.hosts):
         host = view.hosts[name]
         decisions = _host(view, host)
+        boot = _known_boot(view, host)
+        if boot != host.boot:
+            decisions.insert(0, SetBoot(name, boot))
         if host.track.doubt != host.doubt:  # in the journal before it is acted upon, like everything
             decisions.insert(0, SetDoubt(name, host.track.doubt))
         done.extend(decisions)
@@ -70,16 +74,44 @@ def _host(view: View, host: HostView) -> list[Decision]:
     return _ailing(view, host, incident)
 
 
+_EMPTY = frozenset({HostState.EVACUATED, HostState.RESTORING, HostState.QUARANTINED, HostState.MAINTENANCE})
+
+
+def _known_boot(view: View, host: HostView) -> str:
+    """The boot of the host in which its instances run: the present one once somebody has seen to them, or
+    when there is nobody who should.
+    """
+    boots, run, incident = host.track.boots, host.last_run, host.incident
+    if not boots.rebooted:
+        return boots.known
+    revived = (
+        incident is not None
+        and incident.phase == REVIVE
+        and run is not None
+        and (run.playbook, run.status) == (REVIVE, "successful")
+        and boots.since <= run.ended_at
+    )
+    emptied = host.state in _EMPTY or host.maintenance is not None
+    only_told = host.fault is not None and host.fault.name == REBOOTED and not view.ladder(host)
+    seen_to = revived or emptied or (only_told and incident is not None)
+    return boots.present if seen_to else boots.known
+
+
 def _at_work(view: View, host: HostView) -> list[Decision]:
     """A playbook runs. A mild one must not stand in the way of what a worse failure needs; and a host that is
-    well again is not switched off, unless it had lost its power, and what ran on it with that.
+    well again is not switched off. Unless it had no power: then what ran on it is lost, and only a host that
+    tells of its boot is known to have come back from that.
     """
     incident = host.incident
     if incident is None or host.cancelling or host.running == RESTORE:
         return []
     if host.running == FAILURE:
-        lost = host.proven_off or incident.layer == Layer.POWER.value or host.confirmed is not None
-        if lost or host.fault is not None or _looks(view, host) is not HostState.HEALTHY:
+        if host.proven_off or host.confirmed is not None:
+            return []
+        if host.fault is not None and host.fault.name == REBOOTED:
+            return [Cancel(incident.id, host.name, "it came back, and was not proven off")]
+        lost = host.fault is not None or incident.layer == Layer.POWER.value
+        if lost or _looks(view, host) is not HostState.HEALTHY:
             return []
         return [Cancel(incident.id, host.name, "it is well again, and was not proven off")]
     if host.fault is None or not view.needs_failure(host) or gates.closed(view, host) is not None:

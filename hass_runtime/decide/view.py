@@ -15,6 +15,8 @@ from hass_runtime.domain import Fault, Host, HostState, Incident, Layer, Order, 
 FAILURE = "host_failure"
 DRAIN = "host_drain"
 RESTORE = "host_restore"
+REVIVE = "instances_start"
+REBOOTED = "rebooted"
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class HostView:
     ``fault`` is today's diagnosis; ``running`` the playbook at work on it now, or "", and ``cancelling`` that
     it was told to end. ``fences`` are the moments of its fences that are still counted, the oldest first.
     ``maintenance``, ``confirmed`` and ``wanted_back`` are a person's orders in force. ``doubt`` is what the
-    journal says of its BMC, see `diagnosis.HostTrack`.
+    journal says of its BMC, see `diagnosis.HostTrack`, and ``boot`` the boot that it knows.
     """
 
     host: Host
@@ -100,6 +102,7 @@ class HostView:
     confirmed: Order | None = None
     wanted_back: Order | None = None
     doubt: str = ""
+    boot: str = ""
 
     @property
     def name(self) -> str:

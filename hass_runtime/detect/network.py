@@ -1,71 +1,153 @@
-"""The network layer: whether the host answers ICMP echo requests, or the operator's own ping command."""
+"""The network layer: whether any address of a host answers ICMP echo requests (or the operator's own ping
+command), or, when none does, whether anything accepts or refuses a TCP connection there.
+
+Silence counts only when every address was asked. What this machine could not ask says nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
-from hass_runtime.agent.checks import last_line, run
+from hass_runtime.agent.process import last_line, run
+from hass_runtime.detect.knock import NOBODY_THERE, Door, Knock, knock
 from hass_runtime.domain import Host, Layer, Reading, Verdict
 from hass_runtime.resolver import ResolveError, resolve
 
-TRY_TIMEOUT = 0.2  # s; waiting time of one echo request
+__all__ = ["NOBODY_THERE", "NetworkDetector"]
 
-# What a question to a dead host may end with: nobody on its segment answers for its address (ARP), or a
-# router says so. With any other error it is this machine that could not put the question: that says nothing
-# about the host.
-NOBODY_THERE = frozenset({errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
+TRY_TIMEOUT = 0.2  # s; waiting time of one echo request
+LEAST_PATIENCE = 0.5  # s; what knocking at TCP ports gets, however long the pings have taken
+
 _NO_NETWORK = "Network is unreachable"  # ENETUNREACH in the words of programs, LC_ALL=C
 
-_Answer = tuple[Verdict, str, bool]
+
+@dataclass(frozen=True)
+class _Echo:
+    """What came of the pings of one address. ``words`` have the address in them."""
+
+    address: str
+    verdict: Verdict
+    words: str
 
 
 class NetworkDetector:
-    """Pings a host. Thread-safe; a read takes at most ``tries`` * 0.2 s, or ``timeout`` for a ping command.
+    """Pings all addresses of a host at once, then knocks at its TCP ports. Thread-safe.
+
+    A read takes at most ``timeout`` s, or ``tries`` * 0.2 s and half a second when that is longer; a ping
+    command, and a name that does not resolve, may take ``timeout`` and that half second.
 
     ``ping_command`` is an argument list without a shell, in which ``{address}`` and ``{host}`` stand for the
     host's. Exit status 0 is an answer; 1, or no end within ``timeout`` (124 of timeout(1) too), is none;
     with any other status the command itself could not do its work.
+
+    ``tcp_ports`` are knocked at when no address answers. Not those of the hosts named in ``spared``: the
+    controller's gateway is one. For a host, a sign of life that is none makes HASS wait; for the gateway it
+    would make a controller that is cut off believe that it is not, and a firewall of its own can refuse a
+    connection without any network.
     """
 
     layer = Layer.NETWORK
 
-    def __init__(self, tries: int, ping_command: tuple[str, ...] | None, timeout: float) -> None:
+    def __init__(
+        self,
+        tries: int,
+        ping_command: tuple[str, ...] | None,
+        timeout: float,
+        tcp_ports: Sequence[int] = (),
+        spared: Collection[str] = (),
+    ) -> None:
         self._tries = max(1, tries)
         self._command = ping_command
         self._timeout = timeout
+        self._ports = tuple(tcp_ports)
+        self._spared = frozenset(spared)
 
     def read(self, host: Host) -> Reading:
-        """OK and answered: it replied. FAILED: it did not, though it was asked. UNKNOWN: we cannot ping.
+        """OK and answered: any address replied, in any way. FAILED: none did, though every one was asked.
+        UNKNOWN: none did, and not every one could be asked.
 
         Silence is only what follows a question: when this machine could not send, nothing was silent. Never
         raises.
         """
         try:
-            verdict, evidence, answered = self._ask(host) if self._command else self._ping(host)
+            verdict, evidence = self._look(host)
         except Exception as error:  # noqa: BLE001 - a detector never raises
-            verdict, answered = Verdict.UNKNOWN, False
+            verdict = Verdict.UNKNOWN
             evidence = f"cannot ping {host.address}: {type(error).__name__}: {error}"
-        return Reading(host.name, self.layer, verdict, evidence, time.time(), answered)
+        return Reading(host.name, self.layer, verdict, evidence, time.time(), verdict is Verdict.OK)
 
-    def _ping(self, host: Host) -> _Answer:
+    def _look(self, host: Host) -> tuple[Verdict, str]:
+        began = time.monotonic()
+        echoes = self._echoes(host)
+        told = "; ".join(each.words for each in sorted(echoes, key=lambda each: _ORDER[each.verdict]))
+        verdicts = {each.verdict for each in echoes}
+        if Verdict.OK in verdicts:
+            return Verdict.OK, told
+        knocks: list[Knock] = []
+        unresolved: list[str] = []
+        if self._ports and host.name not in self._spared:
+            left = self._timeout - (time.monotonic() - began)
+            doors, unresolved = self._doors(host, max(left, LEAST_PATIENCE))
+            left = self._timeout - (time.monotonic() - began)
+            knocks = knock(doors, max(left, LEAST_PATIENCE))
+        for each in knocks:
+            if each.verdict is Verdict.OK:
+                no_echo = "no echo reply" if self._command is None else f"no answer to {self._command[0]}"
+                return Verdict.OK, f"{no_echo}, but {each.words}: it lives"
+        unasked = unresolved + [each.words for each in knocks if each.verdict is Verdict.UNKNOWN]
+        could_not = unresolved or any(
+            each.verdict is Verdict.UNKNOWN and not each.forbidden for each in knocks
+        )
+        if Verdict.UNKNOWN in verdicts or could_not:
+            return Verdict.UNKNOWN, "; ".join([told, *(words for words in unasked if words not in told)])
+        return Verdict.FAILED, "; ".join([told, *_silent(knocks), *unasked])
+
+    def _echoes(self, host: Host) -> list[_Echo]:
+        """One for each address, in their order, asked side by side."""
+        addresses = list(dict.fromkeys(host.addresses))
+        if self._command and not any("{address}" in word for word in self._command):
+            addresses = addresses[:1]  # it goes by the host's name: the same question for each
+
+        def ask(address: str) -> _Echo:
+            return self._ask(host, address) if self._command else self._ping(address)
+
+        if len(addresses) == 1:
+            return [ask(addresses[0])]
+        with ThreadPoolExecutor(len(addresses), thread_name_prefix="ping") as pool:
+            return list(pool.map(ask, addresses))
+
+    def _doors(self, host: Host, timeout: float) -> tuple[list[Door], list[str]]:
+        """The ports of every address, and why an address has none."""
+        doors, unresolved = [], []
+        for address in dict.fromkeys(host.addresses):
+            try:
+                numeric = resolve(address, timeout)
+            except ResolveError as error:
+                unresolved.append(str(error))
+            else:
+                doors += [Door(address, numeric, port) for port in self._ports]
+        return doors, unresolved
+
+    def _ping(self, address: str) -> _Echo:
         import icmplib
 
         try:
-            address = resolve(host.address, self._timeout)
+            numeric = resolve(address, self._timeout)
         except ResolveError as error:
-            return Verdict.UNKNOWN, str(error), False
+            return _Echo(address, Verdict.UNKNOWN, str(error))
         reason, unsent = "", ""
         for attempt in range(1, self._tries + 1):
             try:
-                reply = _echo(address, TRY_TIMEOUT)
+                reply = _echo(numeric, TRY_TIMEOUT)
             except icmplib.SocketPermissionError:
-                return Verdict.UNKNOWN, _NO_PERMISSION, False
+                return _Echo(address, Verdict.UNKNOWN, _NO_PERMISSION)
             except icmplib.ICMPError as error:
                 reason = f": {error}"
                 continue
@@ -78,31 +160,47 @@ class NetworkDetector:
                 continue
             if reply is not None:
                 tries = "" if attempt == 1 else f" at try {attempt}"
-                return Verdict.OK, f"{host.address} answers in {reply * 1000:.1f} ms{tries}", True
+                return _Echo(address, Verdict.OK, f"{address} answers in {reply * 1000:.1f} ms{tries}")
         if unsent:
-            return Verdict.UNKNOWN, f"cannot ping {host.address} from here: {unsent}", False
+            return _Echo(address, Verdict.UNKNOWN, f"cannot ping {address} from here: {unsent}")
         tries = f"{self._tries} ICMP echo request{'s' if self._tries > 1 else ''}"
-        return Verdict.FAILED, f"{host.address} answers none of {tries}{reason}", False
+        return _Echo(address, Verdict.FAILED, f"{address} answers none of {tries}{reason}")
 
-    def _ask(self, host: Host) -> _Answer:
+    def _ask(self, host: Host, address: str) -> _Echo:
         assert self._command is not None
-        argv = [_fill(word, host) for word in self._command]
+        argv = [_fill(word, host, address) for word in self._command]
         program = argv[0]
+
+        def came(verdict: Verdict, words: str) -> _Echo:
+            return _Echo(address, verdict, words)
+
         try:
             done = run(argv, self._timeout)
         except subprocess.TimeoutExpired:
-            return Verdict.FAILED, f"{program} {host.address} got no answer in {self._timeout:g} s", False
+            return came(Verdict.FAILED, f"{program} {address} got no answer in {self._timeout:g} s")
         except FileNotFoundError:
-            return Verdict.UNKNOWN, f"{program} is not installed", False
+            return came(Verdict.UNKNOWN, f"{program} is not installed")
         except OSError as error:
-            return Verdict.UNKNOWN, f"{program} cannot be run: {error.strerror}", False
+            return came(Verdict.UNKNOWN, f"{program} cannot be run: {error.strerror}")
         if done.returncode == 0:
-            return Verdict.OK, f"{program} {host.address} succeeds", True
+            return came(Verdict.OK, f"{program} {address} succeeds")
         said = last_line(done.stderr) or last_line(done.stdout)
         what = "timed out" if done.returncode == 124 else f"ends with status {done.returncode}"
-        evidence = f"{program} {host.address} {what}{': ' if said else ''}{said}"
+        words = f"{program} {address} {what}{': ' if said else ''}{said}"
         asked = done.returncode in (1, 124) and _NO_NETWORK not in done.stderr
-        return (Verdict.FAILED if asked else Verdict.UNKNOWN), evidence, False
+        return came(Verdict.FAILED if asked else Verdict.UNKNOWN, words)
+
+
+_ORDER = {Verdict.OK: 0, Verdict.UNKNOWN: 1, Verdict.FAILED: 2}  # who answers is told first
+
+
+def _silent(knocks: Sequence[Knock]) -> list[str]:
+    """One clause for all ports that are silent: every address has the same ones."""
+    ports = list(dict.fromkeys(each.door.port for each in knocks if each.verdict is Verdict.FAILED))
+    if not ports:
+        return []
+    plural = "s" if len(ports) > 1 else ""
+    return [f"no answer on TCP port{plural} {', '.join(map(str, ports))} either"]
 
 
 _NO_PERMISSION = (
@@ -111,8 +209,8 @@ _NO_PERMISSION = (
 )
 
 
-def _fill(word: str, host: Host) -> str:
-    values = {"{address}": host.address, "{host}": host.name}
+def _fill(word: str, host: Host, address: str) -> str:
+    values = {"{address}": address, "{host}": host.name}
     return re.sub(r"\{(?:address|host)\}", lambda match: values[match.group()], word)
 
 

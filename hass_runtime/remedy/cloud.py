@@ -122,6 +122,11 @@ class Cloud:
             raise CloudError(f"Nova knows {len(found)} nova-compute services of {host}, expected one")
         return found[0] if found else None
 
+    def compute_services(self) -> list[ComputeService]:
+        """nova-compute of every host."""
+        with self._reading("list all nova-compute services") as compute:
+            return [to_service(row) for row in compute.services(binary=NOVA_COMPUTE)]
+
     def set_forced_down(self, service: ComputeService, forced_down: bool) -> None:
         """Set or lift force-down. Nova refuses (400) to lift it until the source has cleaned up."""
         with self._changing(f"{'set' if forced_down else 'lift'} force-down of {service.host}") as compute:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hass_runtime.decide import decisions, lifecycle
-from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE, LastRun
+from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE, REVIVE, LastRun
 from hass_runtime.domain import HostState, Incident, MoveState, Outcome, StepStatus, Verdict
 from hass_runtime.memory import Memory
 from hass_runtime.remedy import resume
@@ -126,6 +126,9 @@ class Executor:
                     log.error("BMC of host %s: believed -> doubted (%s)", host, doubt)
                 else:
                     log.warning("BMC of host %s: doubted -> believed (it says on again)", host)
+            case decisions.SetBoot(host, boot):
+                writer.set_host_boot(host, boot)
+                self._memory.know_boot(host, boot)
             case decisions.OpenIncident(host, fault, why):
                 incident = writer.open_incident(host, fault, why, self._clock())
                 self._memory.forget_runs(host)
@@ -260,6 +263,7 @@ class Executor:
         waits = {
             RESTORE: recovery.restore_timeout * 2,
             DRAIN: recovery.drain_timeout + REPORTING,
+            REVIVE: recovery.evacuate_timeout + REPORTING,
             "service_restart": recovery.restart_timeout + REPORTING,
         }
         return min(waits.get(playbook, recovery.run_timeout), recovery.run_timeout)

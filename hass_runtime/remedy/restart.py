@@ -67,9 +67,14 @@ class Restarted:
 def wanted(checks: Mapping[str, Check], nova_down: bool) -> tuple[str, ...]:
     """Which checks' services are to be restarted: those that failed, and nova-compute when Nova misses it.
 
-    The agent sums up as "…" what did not fit into its answer: that is no check's name.
+    The agent sums up as "…" what did not fit into its answer: that is no check's name. A storage is no
+    service.
     """
-    failed = {name for name, check in checks.items() if check.state == "failed" and name != "…"}
+    failed = {
+        name
+        for name, check in checks.items()
+        if check.state == "failed" and not check.storage and name != "…"
+    }
     if nova_down and NOVA_CHECK in checks:
         failed.add(NOVA_CHECK)
     return tuple(sorted(failed))

@@ -18,6 +18,10 @@ OUR_REASON = "hass:"
 """How the disabled_reason of a service begins that HASS disabled. A person's own disable is left alone."""
 
 
+COMPARED_EVERY = 5.0
+"""Seconds between two looks at the heartbeat of a host that is not fine yet."""
+
+
 class RestoreError(Exception):
     """The host cannot be taken back (yet). One line."""
 
@@ -108,18 +112,30 @@ def wait_host(
 ) -> tuple[str, ComputeService]:
     """Until the agent says that all its services are fine and nova-compute is up. Returns the evidence.
 
-    Nova calls a forced-down service "down" however well it is; then a heartbeat newer than the first look is
-    what shows that it lives. ``agent`` None: no agent is configured, nova-compute alone decides.
+    Nova calls a forced-down service "down" however well it is; then a heartbeat newer than the last look at a
+    host that was not fine is what shows that it lives: one from before the host died once more shows nothing.
+    ``agent`` None: no agent is configured, nova-compute alone decides.
     """
     first: ComputeService | None = None
+    first_at = 0.0
     alive: ComputeService | None = None
     evidence = "no agent is configured"
+
+    def compare_with(now: float) -> None:
+        nonlocal first, first_at
+        first_at = now
+        try:
+            first = cloud.compute_service(host)
+        except CloudError:
+            first = None
 
     def look() -> str | None:
         nonlocal first, alive, evidence
         if agent is not None:
             reading = agent()
             if reading.verdict is not Verdict.OK:
+                if patience.clock() - first_at >= COMPARED_EVERY:
+                    compare_with(patience.clock())
                 return f"the agent of {host} is not fine: {reading.evidence}"
             evidence = f"agent: {reading.evidence}"
         try:
@@ -137,10 +153,7 @@ def wait_host(
 
     if agent is not None:
         # The first heartbeat to compare with must not be read later than necessary.
-        try:
-            first = cloud.compute_service(host)
-        except CloudError:
-            first = None
+        compare_with(patience.clock())
     patience.until(look)
     if alive is None:
         raise RestoreError(f"nova-compute on {host} gives no sign of life")

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from hass_runtime.domain import Incident, Outcome, StepStatus
+from hass_runtime.domain import Incident, Layer, Outcome, StepStatus
 from hass_runtime.memory import Memory
 from hass_runtime.remedy.runs import RunsError
 from hass_runtime.store import Run, Store, Writer
@@ -26,6 +26,8 @@ def recall(store: Store, writer: Writer, memory: Memory, now: float) -> None:
         if row.name in memory.hosts:
             memory.states[row.name] = row.state
             memory.recall_doubt(row.name, row.doubt)
+            said = row.layers.get(Layer.SERVICE)
+            memory.know_boot(row.name, row.boot, said.at if said is not None and said.answered else now)
     window = max(memory.policy.fence_window, memory.policy.flap_window)
     memory.fences = [
         (incident.host, incident.fenced_at)

@@ -24,6 +24,7 @@ from typing import Any
 
 from hass_runtime.remedy import processes, wire
 from hass_runtime.remedy.housekeeping import prune_runs
+from hass_runtime.remedy.playbooks import Shelf
 from hass_runtime.remedy.rundir import LOG, SPEC, RunsError, tail, terminate_leftovers, write_private
 from hass_runtime.remedy.wire import (
     EXITS,
@@ -88,13 +89,15 @@ class RunSpec:
             return self
         return replace(self, valid_until=time.monotonic() + self.breath)
 
-    def as_json(self, playbooks: Path) -> str:
+    def as_json(self, playbooks: Path | Shelf) -> str:
         """What the worker reads."""
+        shelf = playbooks if isinstance(playbooks, Shelf) else Shelf(playbooks)
         raw = {
             "run_id": self.run_id,
             "incident": self.incident,
             "host": self.host,
-            "playbook": str(playbooks.absolute() / f"{self.playbook}.yml"),
+            "playbook": str(shelf.find(self.playbook).absolute()),
+            "libraries": [str(path.absolute()) for path in shelf.libraries(self.playbook)],
             "run_dir": str(self.run_dir),
             "config": str(self.config),
             "deadline": self.deadline,
@@ -299,13 +302,13 @@ class _Following:
 
 
 class Launcher:
-    """Starts runs of the playbooks in ``playbooks``.
+    """Starts runs of the playbooks in ``playbooks``, and of the operator's own in ``own``.
 
     ``python`` is the interpreter of the workers; ansible-playbook is looked for beside it.
     """
 
-    def __init__(self, playbooks: Path, python: str = sys.executable) -> None:
-        self._playbooks = playbooks
+    def __init__(self, playbooks: Path, python: str = sys.executable, own: Path | None = None) -> None:
+        self._playbooks = Shelf(playbooks, own)
         self._python = python
 
     def start(self, spec: RunSpec, sink: Callable[[RunEvent], None]) -> RunHandle:

@@ -67,7 +67,11 @@ def ears_of(settings: ControllerSettings) -> list[Ear]:
     from hass_runtime.detect.services import ServiceDetector
 
     detection, network = settings.detection, settings.network
-    ears: list[Ear] = [NetworkDetector(network.heartbeat_time, network.ping_command, detection.probe_timeout)]
+    ears: list[Ear] = [
+        NetworkDetector(
+            network.heartbeat_time, network.ping_command, detection.probe_timeout, network.tcp_ports
+        )
+    ]
     if detection.polling_key:
         ears.append(
             ServiceDetector(

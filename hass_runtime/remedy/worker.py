@@ -24,7 +24,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -57,6 +57,7 @@ class Job:
     breath: float
     valid_until: float
     extravars: Mapping[str, Any]
+    libraries: Sequence[str] = ()
 
     @property
     def progress(self) -> Path:
@@ -86,7 +87,7 @@ def environment(job: Job) -> dict[str, str]:
         "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         "PYTHONUNBUFFERED": "1",
         "ANSIBLE_CONFIG": str(config if config.exists() else job.run_dir / "ansible.cfg"),
-        "ANSIBLE_LIBRARY": str(here / "library"),
+        "ANSIBLE_LIBRARY": os.pathsep.join(job.libraries or [str(here / "library")]),
         "ANSIBLE_HOST_KEY_CHECKING": "True",
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_PIPELINING": "True",

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from hass_runtime.agent import storage
 from hass_runtime.settings.agent_keys import AGENT, DEFAULT_CHECKS
 from hass_runtime.settings.controller import read_log, read_polling_key
 from hass_runtime.settings.model import AgentSettings
@@ -15,14 +16,18 @@ from hass_runtime.settings.reader import Reader
 
 # Kind of check -> how many words may follow it (None: any number from the first on).
 _CHECK_WORDS: Mapping[str, tuple[int, int | None]] = {
-    "libvirt": (0, 0),
+    "libvirt": (0, None),
     "driver": (0, 0),
     "off": (0, 0),
     "process": (1, 1),
     "unit": (1, None),
     "command": (1, None),
+    "storage": (1, None),
 }
-_CHECKS_EXPECTED = "expected `unit NAME…`, `process NAME`, `libvirt`, `driver`, `command ARGV…` or `off`"
+_CHECKS_EXPECTED = (
+    "expected `unit NAME…`, `process NAME`, `libvirt [UNIT…]`, `driver`, `storage [shared] PATH…`, "
+    "`command ARGV…` or `off`"
+)
 
 
 def load_agent(
@@ -88,4 +93,11 @@ def _wrong_with(spec: str) -> str:
         return f"{kind} needs something after it"
     if most is not None and given > most:
         return f"too many words after {kind}"
+    if kind == "libvirt" and (slips := [word for word in words[1:] if "." not in word]):
+        return f"{slips[0]} is no unit such as libvirtd.service"
+    if kind == "storage":
+        try:
+            storage.parse(words[1:])
+        except ValueError as error:
+            return str(error)
     return ""

@@ -11,9 +11,10 @@ _NO_REST = "no effect: the controller asks the agent, the agent calls nobody"
 _SECONDS = "seconds"
 
 DEFAULT_CHECKS = {
-    "libvirtd": "libvirt",
+    "libvirtd": "libvirt libvirtd.service virtqemud.service",
     "nova-compute": "unit nova-compute.service openstack-nova-compute.service",
     "qemu": "driver",
+    "storage": "storage /var/lib/nova/instances",
 }
 
 # fmt: off
@@ -42,10 +43,15 @@ _USED = (
     Key("log", "location", Kind.PATH, "The file to log to. Without it: standard error, which systemd keeps.",
         guide=True, sample="/var/log/hass/hass_compute.log"),
     Key("checks", ANY, Kind.TEXT,
-        "A service that this host needs to be healthy: `unit NAME…` (one of these systemd units is active), "
-        "`process NAME` (runs), `libvirt` (libvirt_uri answers), `driver` (libvirt can run qemu or kvm "
-        "guests), `command ARGV…` (exit status 0: ok, 1: failed, else unknown), or `off`. The checks below "
-        "are there unless they are given otherwise.", each="NAME",
+        "What this host needs to be healthy: `unit NAME…` (one of these systemd units is active), "
+        "`process NAME` (runs), `libvirt [UNIT…]` (libvirt_uri answers), `driver` (libvirt can run qemu or "
+        "kvm guests), `command ARGV…` (exit status 0: ok, 1: failed, else unknown), `storage [shared] PATH…` "
+        "(a file can be written, read and removed in each of these directories), or `off`. What controllers "
+        "may have restarted is the first unit there that a `unit` or `libvirt` check names, nothing else. "
+        "A directory of `storage` that is no mount of its own, nor on a network's filesystem, is not shared, "
+        "and never failed; with the word `shared` it has to be: a mount that is missing is a failure then. "
+        "A full directory, or one that may not be written, is no failure. The checks below are there unless "
+        "they are given otherwise.", each="NAME",
         sample="ovs = unit openvswitch-switch.service"),
 )
 

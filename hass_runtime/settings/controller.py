@@ -178,6 +178,9 @@ def _network(reader: Reader) -> model.NetworkSettings:
 
 
 def _tcp_ports(reader: Reader) -> tuple[int, ...]:
+    """The usual port is for the usual ping: who has a ping command has said what an answer is."""
+    if reader.has("detector", "ping_command") and not reader.has("detector", "tcp_ports"):
+        return ()
     ports = []
     for word in reader.words("detector", "tcp_ports") or ():
         try:
@@ -277,6 +280,7 @@ def _paths(reader: Reader, state_dir: Path) -> model.PathSettings:
     return model.PathSettings(
         state_dir=state_dir,
         playbooks=Path(playbooks) if playbooks else shipped_playbooks(),
+        own_playbooks=Path(reader.text("paths", "own_playbooks")),
         symptoms=Path(symptoms) if symptoms else None,
     )
 

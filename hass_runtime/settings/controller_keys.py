@@ -86,8 +86,8 @@ _SENSORS = (
     Key("ipmi_sensor", "lower_critical", Kind.NUMBER, "Below this a watched sensor is critical.",
         guide=True, unit="the sensor's own, degrees Celsius for temperatures", sample="10"),
     Key("ipmi_sensor", "sensor_horizon", Kind.NUMBER,
-        "A watched sensor that would cross a threshold within this time, going on as it did, counts as beyond "
-        "it; 0: no trend is looked at.", default="300", unit=_SECONDS, low=0, high=86400),
+        "A watched sensor that would cross a threshold within this time, going on as it did, counts as "
+        "beyond it; 0: no trend is looked at.", default="300", unit=_SECONDS, low=0, high=86400),
 )
 
 _DATABASE = (
@@ -150,8 +150,8 @@ _DETECTION = (
         "stand for the host. The guide's form, a Python list with self.node in it, is understood too.",
         guide=True, sample="ping -c 1 -W 1 {address}"),
     Key("detector", "tcp_ports", Kind.NAMES,
-        "TCP ports to knock at when no address of a host answers a ping: who accepts or refuses lives. Empty: "
-        "none.", default="22"),
+        "TCP ports to knock at when no address of a host answers a ping: who accepts or refuses lives. "
+        "[]: none. With a ping_command none either, unless they are given here.", default="22"),
 )
 
 _NOT_USED = (
@@ -236,7 +236,10 @@ _OPERATION = (
         default="/var/lib/hass"),
     Key("paths", "playbooks", Kind.PATH,
         "The directory of the remediation playbooks. Without it: the one that comes with HASS.",
-        sample="/etc/hass/playbooks/remediation"),
+        sample="/srv/hass/playbooks"),
+    Key("paths", "own_playbooks", Kind.PATH,
+        "A directory of playbooks of your own, as further rungs for a symptom table: NAME.yml in it is the "
+        "rung NAME. It need not exist.", default="/etc/hass/playbooks"),
     Key("paths", "symptoms", Kind.PATH,
         "A symptom table of your own. Without it: the one that comes with HASS.",
         sample="/etc/hass/symptoms.yml"),

@@ -159,10 +159,14 @@ class RecoverySettings:
 
 @dataclass(frozen=True)
 class PathSettings:
-    """Directories, and the operator's own symptom table (None: the one that comes with HASS)."""
+    """Directories, and the operator's own symptom table (None: the one that comes with HASS).
+
+    ``own_playbooks`` has the operator's own rungs beside those in ``playbooks``; it need not exist.
+    """
 
     state_dir: Path
     playbooks: Path
+    own_playbooks: Path
     symptoms: Path | None
 
 
@@ -206,8 +210,8 @@ class AgentSettings:
     """Everything of a compute host's file, /etc/hass_compute.conf.
 
     ``key`` is the secret shared with the controllers; empty when none is configured. ``checks`` maps the
-    name of a check to its spec (``unit NAME…``, ``process NAME``, ``libvirt``, ``driver``,
-    ``command ARGV…``, ``off``). ``clock_tolerance`` is how far (seconds) the controller's clock may be
+    name of a check to its spec (``unit NAME…``, ``process NAME``, ``libvirt [UNIT…]``, ``driver``,
+    ``storage [shared] PATH…``, ``command ARGV…``, ``off``). ``clock_tolerance`` is how far (seconds) the controller's clock may be
     from this host's.
     """
 

@@ -23,6 +23,7 @@ _USUAL: dict[str, str] = {
     "controller.name": "controller",
     "cluster.name": "default",
     "paths.state_dir": "/var/lib/hass",
+    "paths.own_playbooks": "/nonexistent",  # a scenario's outcome is the same on every machine
 }
 
 _TABLES: dict[
@@ -79,7 +80,8 @@ def _loaded(text: str) -> tuple[ControllerSettings, Policy]:
         path.touch(mode=0o600)
         path.write_text(text, encoding="utf-8")
         settings = load_controller(path, {})
-    key = (settings.paths.symptoms, settings.paths.playbooks, settings.detection.wait_restart_threshold)
+    paths = settings.paths
+    key = (paths.symptoms, paths.playbooks, paths.own_playbooks, settings.detection.wait_restart_threshold)
     if key not in _TABLES:
         _TABLES[key] = load_table(settings)
     return settings, policy_of(settings, _TABLES[key])

@@ -54,9 +54,13 @@ class Eyes:
             Layer.SERVICE: self._service(host),
         }
         return tuple(
-            Reading(host.name, layer, look[0], look[1], 0.0, look[2], look[3])
+            Reading(host.name, layer, look[0], look[1], 0.0, look[2], look[3], self._boot(host, layer))
             for layer, look in looks.items()
         )
+
+    def _boot(self, host: HostTruth, layer: Layer) -> str:
+        """What its agent tells of the boot."""
+        return f"boot-{host.boots}" if layer is Layer.SERVICE and self._world.speaks(host) else ""
 
     def _bmc(self, host: HostTruth) -> str:
         """Why its BMC cannot be asked, or ""."""

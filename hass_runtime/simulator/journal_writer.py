@@ -74,6 +74,13 @@ class JournalWriter:
         self._journal.host_rows[was.name] = now
         self._journal.tell("host", was, now)
 
+    def set_host_boot(self, name: str, boot: str) -> None:
+        self._journal.guard(self.lease)
+        was = self._journal.host_rows.get(words.clean(name))
+        if was is None:
+            raise StoreError(f"host {name!r} is not in the database")
+        self._journal.host_rows[was.name] = replace(was, boot=words.short(boot))
+
     def set_host_doubt(self, name: str, doubt: str) -> None:
         self._journal.guard(self.lease)
         was = self._journal.host_rows.get(words.clean(name))

@@ -7,18 +7,14 @@ again after what happened to host2, and for a host that nothing happens to it me
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from hass_runtime.domain import Outcome
-from hass_runtime.simulator.hub import Hub
-from hass_runtime.simulator.journal import Journal
-from hass_runtime.simulator.monitor import TWO_WRITERS, Monitor
-from hass_runtime.simulator.nova import Nova
-from hass_runtime.simulator.record import Record
+from hass_runtime.simulator.facts import Facts
 from hass_runtime.simulator.scenario_model import Event, Expectation, Scenario
 from hass_runtime.simulator.scenario_words import ANY, OTHERS
-from hass_runtime.simulator.world import Guest, World
 
 
 @dataclass(frozen=True)
@@ -47,50 +43,45 @@ class _Case:
     verdict: Judgement | None = None
 
 
-class Judge:
-    """Looks after each thing that happens."""
+class Clock(Protocol):
+    """What can be told to do something at a time."""
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        world: World,
-        nova: Nova,
-        journal: Journal,
-        record: Record,
-        monitor: Monitor,
-    ) -> None:
+    def at(self, moment: float, work: Callable[[], None]) -> None: ...
+
+
+class Judge:
+    """Looks after each thing that happens. Knows no more of the cluster than its facts."""
+
+    def __init__(self, scenario: Scenario, facts: Facts) -> None:
         self._scenario = scenario
-        self._world = world
-        self._nova = nova
-        self._journal = journal
-        self._record = record
-        self._monitor = monitor
-        self._looked_at = (-1, -1)
+        self._facts = facts
+        self._looked_at: object = None
+        self._home = {each.name: each.host for each in scenario.instances}
         self._cases = [_Case(each, self._concerned(each)) for each in scenario.expect]
         self._before: dict[str, set[str]] = {}
-        for guest in world.guests.values():
-            if guest.wish == "active":
-                self._before.setdefault(guest.spec.host, set()).add(guest.uuid)
+        for instance in scenario.instances:
+            if instance.state == "active":
+                self._before.setdefault(instance.host, set()).add(instance.name)
 
-    def begin(self, hub: Hub) -> None:
+    def begin(self, clock: Clock) -> None:
         """Be there at the moments that expectations name."""
         for case in self._cases:
             if case.expectation.time is not None:
-                hub.at(case.expectation.time, lambda case=case: self._at_its_time(case))  # type: ignore[misc]
+                clock.at(case.expectation.time, lambda case=case: self._at_its_time(case))  # type: ignore[misc]
 
     def before(self, event: Event) -> None:
         """An event is about to happen: what ran on its hosts until then is to be remembered."""
+        hosts = {host.name for host in self._scenario.hosts}
         for subject in event.subjects:
-            if subject in self._world.hosts:
-                running = {guest.uuid for guest in self._world.guests_of(subject)}
-                self._before.setdefault(subject, set()).update(running)
+            if subject in hosts:
+                self._before.setdefault(subject, set()).update(self._facts.running_there(subject))
 
     def look(self) -> None:
         """Something may have changed."""
-        now = (self._world.version, len(self._record.entries))
-        if now == self._looked_at:
+        version = self._facts.version
+        if version == self._looked_at:
             return
-        self._looked_at = now
+        self._looked_at = version
         for case in self._cases:
             if case.verdict is None:
                 self._look(case)
@@ -106,7 +97,7 @@ class Judge:
         return tuple(case.verdict for case in self._cases if case.verdict is not None)
 
     def _look(self, case: _Case) -> None:
-        wanted, now = case.expectation, self._world.hub.now
+        wanted, now = case.expectation, self._facts.now
         if wanted.kind == "at" or wanted.what == "not_fenced" or now < case.concerns:
             return
         true = self._true(wanted)
@@ -122,14 +113,14 @@ class Judge:
         if case.verdict is None:
             true = self._true(case.expectation)
             words = "" if true else self._instead(case)
-            case.verdict = Judgement(case.expectation, true, self._world.hub.now, words)
+            case.verdict = Judgement(case.expectation, true, self._facts.now, words)
 
     def _concerned(self, wanted: Expectation) -> float:
         """When the first event happens that has to do with the expectation; 0 when none does."""
         names = {str(value) for value in wanted.arguments.values()}
-        instance = self._world.by_name.get(str(wanted.arguments.get("instance", "")))
-        if instance is not None:
-            names.add(instance.spec.host)
+        instance = str(wanted.arguments.get("instance", ""))
+        if instance in self._home:
+            names.add(self._home[instance])
         moments = [
             event.at
             for event in self._scenario.events
@@ -145,71 +136,73 @@ class Judge:
         return bool(check(about))
 
     def _is_two_writers(self, about: Any) -> bool:
-        return any(violation.rule == TWO_WRITERS for violation in self._monitor.violations)
+        return self._facts.two_writers()
 
     def _is_fenced(self, about: Any) -> bool:
-        open_ = self._journal.open_by_host.get(about["host"])
-        return open_ is not None and self._journal.all_incidents[open_].fenced_at is not None
+        incident = self._facts.open_incident(about["host"])
+        return incident is not None and incident.fenced_at is not None
 
     def _is_not_fenced(self, about: Any) -> bool:
         return not self._is_fenced(about)
 
     def _is_host_state(self, about: Any) -> bool:
-        row = self._journal.host_rows.get(about["host"])
+        row = self._facts.host(about["host"])
         return row is not None and row.state.value == about["state"]
 
     def _is_instances_of(self, about: Any) -> bool:
-        host, wanted = about["host"], about["running_on"]
-        return not self._elsewhere(host, wanted)
+        return not self._elsewhere(about["host"], about["running_on"])
 
     def _elsewhere(self, host: str, wanted: str | tuple[str, ...]) -> list[str]:
         """The instances of the host that do not run where they are expected."""
         left = []
-        for uuid in sorted(self._before.get(host, ())):
-            guest = self._world.guests[uuid]
-            if guest.deleted or guest.wish != "active":
+        mine = self._before.get(host, set())
+        for name in (each for each in self._home if each in mine):
+            if not self._facts.wanted(name):
                 continue
-            running = self._world.running_on(guest)
+            running = self._facts.running_on(name)
             good = len(running) == 1 and (running[0] != host if wanted == OTHERS else running[0] in wanted)
             if not good:
-                left.append(guest.name)
+                left.append(name)
         return left
 
     def _is_instance(self, about: Any) -> bool:
-        guest = self._world.by_name[about["instance"]]
-        record = self._nova.records.get(guest.uuid)
-        if record is None:
+        said = self._facts.nova_says(about["instance"])
+        if said is None:
             return False
-        running = self._world.running_on(guest)
-        state = "active" if running and record.server.vm_state == "active" else record.server.vm_state
+        (state, host), running = said, self._facts.running_on(about["instance"])
         if state == "active" and len(running) != 1:
             return False
-        place = running[0] if len(running) == 1 else record.server.host
-        return about["state"] in (None, state) and _is_there(guest, place, about["on"])
+        place = running[0] if len(running) == 1 else host
+        there = self._is_there(about["instance"], place, about["on"])
+        return about["state"] in (None, state) and there
+
+    def _is_there(self, instance: str, place: str, wanted: str | None) -> bool:
+        if wanted is None:
+            return True
+        return place != self._home[instance] if wanted == OTHERS else place == wanted
 
     def _is_incident(self, about: Any) -> bool:
         return any(
             incident.host == about["host"]
             and about["fault"] in (ANY, incident.fault, incident.layer)
             and about["outcome"] in (ANY, incident.outcome.value)
-            for incident in self._journal.all_incidents.values()
+            for incident in self._facts.incidents()
         )
 
     def _is_held(self, about: Any) -> bool:
-        open_ = self._journal.open_by_host.get(about["host"])
-        if open_ is None:
+        incident = self._facts.open_incident(about["host"])
+        if incident is None:
             return False
-        incident = self._journal.all_incidents[open_]
         return incident.outcome is Outcome.HELD and about["gate"] in (ANY, incident.gate)
 
     def _is_evacuated(self, about: Any) -> bool:
-        return about["host"] in self._monitor.evacuated
+        return about["host"] in self._facts.evacuated()
 
     def _is_more_fenced_than(self, about: Any) -> bool:
-        return len(self._monitor.fenced) > int(about["count"])
+        return len(self._facts.fenced()) > int(about["count"])
 
     def _is_restarted(self, about: Any) -> bool:
-        return about["instance"] in self._monitor.started
+        return about["instance"] in self._facts.restarted()
 
     def _instead(self, case: _Case) -> str:
         """What is the case now, where something else was expected."""
@@ -217,27 +210,18 @@ class Judge:
         if case.expectation.what == "instances_of":
             return f"not so: {', '.join(self._elsewhere(about['host'], about['running_on']))}"
         if case.expectation.what == "instance":
-            guest = self._world.by_name[about["instance"]]
-            record = self._nova.records.get(guest.uuid)
-            if record is None:
+            said = self._facts.nova_says(about["instance"])
+            if said is None:
                 return "it is deleted"
-            running = ", ".join(self._world.running_on(guest)) or "no host"
-            return f"Nova says {record.server.vm_state} on {record.server.host}; it runs on {running}"
-        row = self._journal.host_rows.get(about.get("host", ""))
+            running = ", ".join(self._facts.running_on(about["instance"])) or "no host"
+            return f"Nova says {said[0]} on {said[1]}; it runs on {running}"
+        row = self._facts.host(about.get("host", ""))
         if row is None:
             return ""
-        open_ = self._journal.open_by_host.get(row.name)
+        incident = self._facts.open_incident(row.name)
         words = f"{row.name} is {row.state.value} ({row.reason})"
-        if open_ is not None:
-            incident = self._journal.all_incidents[open_]
+        if incident is not None:
             gate = f" by {incident.gate}" if incident.gate else ""
-            words += (
-                f"; incident {open_}: {incident.fault}, {incident.outcome.value}{gate}: {incident.reason}"
-            )
+            told = f"{incident.fault}, {incident.outcome.value}{gate}: {incident.reason}"
+            words += f"; incident {incident.id}: {told}"
         return words
-
-
-def _is_there(guest: Guest, place: str, wanted: str | None) -> bool:
-    if wanted is None:
-        return True
-    return place != guest.spec.host if wanted == OTHERS else place == wanted

@@ -23,6 +23,7 @@ from hass_runtime.remedy import (
     fencing,
     inventory,
     restoration,
+    revival,
     silence,
 )
 from hass_runtime.settings import ControllerSettings
@@ -43,6 +44,7 @@ _REAL = {
     "fencing": fencing,
     "inventory": inventory,
     "restoration": restoration,
+    "revival": revival,
     "silence": silence,
 }
 
@@ -204,6 +206,7 @@ class Modules:
             "restoration": {
                 "Patience": partial(restoration.Patience, clock=hub.monotonic, sleep=hub.sleep),
             },
+            "revival": {"Reviver": partial(revival.Reviver, clock=clock, pool=pool)},
             "silence": {
                 "rearmed": lambda settings, host: partial(self._rearmed, host) if host.bmc else None,
                 "listener": partial(self._listener, takes_time=module == "hass_fence"),

@@ -150,7 +150,8 @@ class Monitor:
     def _unforce(self, name: str) -> None:
         host = self._world.hosts[name]
         rule = "rule 3: force-down is lifted when host and moves are done"
-        if not (self._world.up(host) and self._nova.alive(name)):
+        works = self._world.up(host) and self._nova.alive(name)
+        if not works and self._world.hub.now - self._nova.services[name].beat_until > LOOK_TO_CALL:
             self.violated(rule, name, "lifted, and its nova-compute does not work")
         if any(
             each.source == name and in_flight(each) and self._nova.kinds[number] == "evacuation"

@@ -12,6 +12,7 @@ from hass_runtime.simulator.cloud import MadeUpCloud
 from hass_runtime.simulator.configuration import configured
 from hass_runtime.simulator.daemon import Daemon
 from hass_runtime.simulator.eyes import Eyes
+from hass_runtime.simulator.facts import MadeUpFacts
 from hass_runtime.simulator.happenings import Controls, Happenings
 from hass_runtime.simulator.hub import Hub
 from hass_runtime.simulator.journal import Journal
@@ -87,7 +88,8 @@ class Simulation:
             if host.spec.ipmi
         }
         surroundings = Surroundings(hub, world, self.eyes, self.settings, cloud, bmcs)
-        self.launcher = MadeUpLauncher(surroundings, self.settings.paths.playbooks, seed)
+        paths = self.settings.paths
+        self.launcher = MadeUpLauncher(surroundings, paths.playbooks, seed, paths.own_playbooks)
         self.happenings = Happenings(
             hub,
             world,
@@ -99,7 +101,8 @@ class Simulation:
         )
         self.monitor.false_words = self.happenings.false_words
         self.monitor.goodbyes = self.eyes.goodbyes
-        self.judge = Judge(scenario, world, self.nova, self.journal, self.record, self.monitor)
+        facts = MadeUpFacts(world, self.nova, self.journal, self.record, self.monitor)
+        self.judge = Judge(scenario, facts)
         self._daemon: Daemon | None = None
         self._quiet_since = 0.0
         self._started = 0

@@ -15,6 +15,7 @@ from typing import Any
 from greenlet import greenlet
 
 from hass_runtime.domain import Move, StepStatus
+from hass_runtime.remedy.playbooks import Shelf
 from hass_runtime.remedy.runs import (
     MoveChanged,
     RunEnded,
@@ -64,6 +65,7 @@ class MadeUpRun:
         sink: Callable[[RunEvent], None],
         surroundings: Surroundings,
         library: Path,
+        path: Path,
         fate: Fate | None,
         rng: random.Random,
     ) -> None:
@@ -79,7 +81,7 @@ class MadeUpRun:
         )
         self._greenlets: list[greenlet] = []
         self._modules = Modules(surroundings, library, self._greenlets.append, self._progress)
-        self._path = library.parent / f"{spec.playbook}.yml"
+        self._path = path
         self._number = 0
         self._failure = ""
         self._facts: dict[str, Any] = {}
@@ -286,10 +288,14 @@ class MadeUpLauncher:
     Args:
         surroundings: what modules reach the world by.
         playbooks: the directory of the remediation playbooks.
+        own: that of the operator's own; what their modules do is not known here, and taken as done.
     """
 
-    def __init__(self, surroundings: Surroundings, playbooks: Path, seed: int) -> None:
+    def __init__(
+        self, surroundings: Surroundings, playbooks: Path, seed: int, own: Path | None = None
+    ) -> None:
         self._in = surroundings
+        self._shelf = Shelf(playbooks, own)
         self._library = playbooks / "library"
         self._seed = seed
         self._names = 0
@@ -305,7 +311,8 @@ class MadeUpLauncher:
             sink(event)
             self.heard()
 
-        run = MadeUpRun(spec, told, self._in, self._library, self._fate(spec), rng)
+        path = self._shelf.find(spec.playbook)
+        run = MadeUpRun(spec, told, self._in, self._library, path, self._fate(spec), rng)
         self.runs[spec.run_id] = run
         run.start()
         return run

@@ -84,7 +84,7 @@ TERMS = frozenset({"maintenance", "confirm_fenced", "restore", "disarm"})
 
 SERVICES = ("nova-compute", "libvirtd", "qemu")
 INSTANCE_STATES = ("active", "stopped")
-PLAYBOOKS = ("host_failure", "host_restore", "service_restart", "host_drain")
+PLAYBOOKS = ("host_failure", "host_restore", "service_restart", "host_drain", "instances_start")
 PLAYBOOK_OUTCOMES = ("fail", "crash", "hang", "slow")
 OTHERS = "others"
 ANY = "any"

@@ -61,6 +61,7 @@ class HostTable(Base):
     since: Mapped[float | None] = mapped_column(Double)
     reason: Mapped[str] = mapped_column(Text)
     doubt: Mapped[str] = mapped_column(Text, server_default="")
+    boot: Mapped[str] = mapped_column(NAME, server_default="")
 
 
 class ReadingTable(Base):

@@ -51,7 +51,8 @@ class LayerRow:
 class HostRow:
     """A watched host as the store knows it. ``bmc``: whether it has one; its credentials are never stored.
 
-    ``doubt``: why its BMC is not believed, "" while it is.
+    ``doubt``: why its BMC is not believed, "" while it is. ``boot`` names the one in which its instances
+    run.
     """
 
     name: str
@@ -63,6 +64,7 @@ class HostRow:
     reason: str
     layers: Mapping[Layer, LayerRow] = field(default_factory=dict)
     doubt: str = ""
+    boot: str = ""
 
 
 @dataclass(frozen=True)

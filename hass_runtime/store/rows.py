@@ -36,6 +36,7 @@ def host(row: Row[Any], layers: dict[Layer, LayerRow]) -> HostRow:
         reason=row.reason,
         layers=layers,
         doubt=row.doubt,
+        boot=row.boot,
     )
 
 

@@ -108,6 +108,16 @@ class Writer:
 
         self._write(work)
 
+    def set_host_boot(self, name: str, boot: str) -> None:
+        """The boot of the host in which its instances run."""
+
+        def work(connection: Connection) -> None:
+            mine = HostTable.name == words.clean(name)
+            if not connection.execute(update(HostTable).where(mine).values(boot=words.short(boot))).rowcount:
+                raise StoreError(f"host {name!r} is not in the database")
+
+        self._write(work)
+
     def put_reading(self, reading: Reading) -> None:
         """Keep this as the latest of its host and layer; ``since`` moves when the verdict changes."""
         self.put_readings((reading,))

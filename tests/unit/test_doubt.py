@@ -22,7 +22,7 @@ LIMITS = Thresholds(misses=2, transient=5.0, stale_after=20.0)
 TABLE = symptoms.parse(
     yaml.safe_load(resources.files("hass_runtime.decide").joinpath("symptoms.yml").read_text()),
     "symptoms.yml",
-    frozenset({"host_failure", "host_drain", "service_restart"}),
+    frozenset({"host_failure", "host_drain", "instances_start", "service_restart"}),
     {"wait_restart_threshold": 3},
 )
 HOST = Host("compute2", "192.0.2.2", bmc=Bmc("192.0.2.102", "admin", "secret"))

@@ -45,6 +45,7 @@ def incident(tmp_path: Path, text: str) -> tuple[Scenario, Result]:
     (own / "host_failure.yml").write_text(text)
     (own / "service_restart.yml").write_text("[]")
     (own / "host_drain.yml").write_text("[]")
+    (own / "instances_start.yml").write_text("[]")
     scenario = parse(
         f"settings: {{polling_interval: 1, paths.playbooks: {own}, retry_interval: 1000}}\n"
         "events: [{at: 10, power_cut: host1}]\nrun_for: 60\n",

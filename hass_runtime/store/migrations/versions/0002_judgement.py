@@ -25,6 +25,7 @@ def upgrade() -> None:
     _column("disarm", sa.Column("scope", WORD, nullable=False, server_default="all"))
     _column("disarm", sa.Column("name", NAME, nullable=False, server_default=""))
     _column("host", sa.Column("doubt", sa.Text(), nullable=False, server_default=""))
+    _column("host", sa.Column("boot", NAME, nullable=False, server_default=""))
     _column("incident", sa.Column("fenced_at", sa.Double()))
     _column("incident", sa.Column("rung", sa.Integer(), nullable=False, server_default="0"))
     _column("incident", sa.Column("tries", sa.Integer(), nullable=False, server_default="0"))
