@@ -1,4 +1,4 @@
-"""Power of a host, read and set through its BMC by IPMI 2.0 (lanplus)."""
+"""A host's BMC, asked by IPMI 2.0 (lanplus): its power, read and set, and any other question."""
 
 from __future__ import annotations
 
@@ -16,11 +16,18 @@ _NOT_IN_PRESENT_STATE = 0xD5
 
 
 class BmcError(Exception):
-    """A BMC that cannot be read or does not obey: one clear line, without the password."""
+    """A BMC that cannot be read or does not obey: one clear line, without the password.
+
+    ``code`` is the IPMI completion code of a command that the BMC refused; None when there was no answer.
+    """
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class BmcClient:
-    """Chassis power through one BMC. Thread-safe; sessions are shared by all clients of the process.
+    """One BMC and the chassis power behind it. Thread-safe; sessions are shared by all of the process.
 
     Every call ends within ``timeout`` seconds (plus at most one on a machine under heavy load), however
     dead the BMC is, with a result or BmcError. Calls only ask: a BMC that accepted ``power_off`` may still
@@ -36,9 +43,9 @@ class BmcClient:
 
     def power(self) -> Literal["on", "off"]:
         """What the BMC says about the chassis power now."""
-        data = self._call(_GET_STATUS)
+        data = self.ask(_CHASSIS, _GET_STATUS)
         if not data:
-            raise BmcError(f"{self._name}: empty chassis status")
+            raise BmcError(f"{self.name}: empty chassis status")
         return "on" if data[0] & 1 else "off"
 
     def power_off(self) -> None:
@@ -50,30 +57,43 @@ class BmcClient:
         self._set(_ON, "on")
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
+        """How to call it in a line for a person."""
         return f"BMC {self._bmc.address}:{self._bmc.port}"
 
-    def _set(self, value: int, state: str) -> None:
-        try:
-            self._call(_CONTROL, value)
-        except BmcError as error:
-            # Some BMCs refuse to switch off what is off already.
-            cause = error.__cause__
-            if isinstance(cause, IpmiError) and cause.code == _NOT_IN_PRESENT_STATE and self.power() == state:
-                return
-            raise
+    def ask(
+        self,
+        netfn: int,
+        command: int,
+        data: tuple[int, ...] = (),
+        *,
+        lun: int = 0,
+        within: float | None = None,
+    ) -> bytes:
+        """The data of the answer to one command, which must be idempotent: it may be sent twice.
 
-    def _call(self, command: int, *data: int) -> bytes:
+        ``within`` seconds, when that is less than the client's own timeout. Raises BmcError.
+        """
         started = time.monotonic()
+        timeout = self._timeout if within is None else min(within, self._timeout)
         try:
-            address = resolve(self._bmc.address, self._timeout)
+            address = resolve(self._bmc.address, timeout)
             target = Target(address, self._bmc.port, self._bmc.username, self._bmc.password)
-            left = max(0.1, self._timeout - (time.monotonic() - started))
-            return shared_loop().call(target, _CHASSIS, command, data, left)
+            left = max(0.1, timeout - (time.monotonic() - started))
+            return shared_loop().call(target, netfn, command, data, left, lun)
         except ResolveError as error:
-            raise BmcError(f"{self._name}: {error}") from error
+            raise BmcError(f"{self.name}: {error}") from error
         except IpmiError as error:
             what = str(error)
             if what.startswith("no answer"):
-                what = f"{what} in {self._timeout:g} s"
-            raise BmcError(f"{self._name}: {what}") from error
+                what = f"{what} in {round(timeout, 2):g} s"
+            raise BmcError(f"{self.name}: {what}", error.code) from error
+
+    def _set(self, value: int, state: str) -> None:
+        try:
+            self.ask(_CHASSIS, _CONTROL, (value,))
+        except BmcError as error:
+            # Some BMCs refuse to switch off what is off already.
+            if error.code == _NOT_IN_PRESENT_STATE and self.power() == state:
+                return
+            raise

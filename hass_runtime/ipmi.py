@@ -59,6 +59,7 @@ class _Request:
     command: int
     data: tuple[int, ...]
     deadline: float
+    lun: int = 0
     future: Future[bytes] = field(default_factory=Future)
 
     def succeed(self, data: bytes) -> None:
@@ -176,7 +177,11 @@ class _Link:
         self.sent_at = now
         try:
             session.raw_command(
-                netfn=request.netfn, command=request.command, data=request.data, callback=answered
+                netfn=request.netfn,
+                command=request.command,
+                data=request.data,
+                callback=answered,
+                rslun=request.lun,
             )
         except Exception as error:  # noqa: BLE001 - a session that cannot send is replaced by the next step
             log.debug("BMC %s:%d: cannot send: %s", self.target.address, self.target.port, error)
@@ -231,9 +236,11 @@ class IpmiLoop:
         self._thread = threading.Thread(target=self._run, name="ipmi", daemon=True)
         self._thread.start()
 
-    def call(self, target: Target, netfn: int, command: int, data: tuple[int, ...], timeout: float) -> bytes:
+    def call(
+        self, target: Target, netfn: int, command: int, data: tuple[int, ...], timeout: float, lun: int = 0
+    ) -> bytes:
         """Send one command and return the data of the answer; IpmiError after at most ``timeout`` s."""
-        request = _Request(target, netfn, command, data, time.monotonic() + timeout)
+        request = _Request(target, netfn, command, data, time.monotonic() + timeout, lun)
         self._inbox.append(request)
         self._wake()
         try:

@@ -84,6 +84,10 @@ class HostTrack:
 DOUBT_AFTER = 2
 """So many readings of off in a row, and a host that answers after them: its BMC lies."""
 
+RARER: Mapping[Layer, float] = {Layer.HARDWARE: 6.0}
+"""Layers that are read so many times less often, and stay true so much longer: a BMC is asked for dozens of
+sensors, one after the other, and temperatures take their time."""
+
 VOICES = (Layer.NETWORK, Layer.SERVICE, Layer.STORAGE)  # where the host itself answers, at that moment
 
 
@@ -144,7 +148,7 @@ def _doubted(track: HostTrack, reading: Reading) -> str:
 
 def sign(layer: LayerTrack | None, now: float, limits: Thresholds) -> Sign:
     """How a layer looks at ``now``: see `Sign`. A layer never read, or not lately, is unknown."""
-    if layer is None or now - layer.reading.at > limits.stale_after:
+    if layer is None or now - layer.reading.at > limits.stale_after * RARER.get(layer.reading.layer, 1.0):
         return Sign.UNKNOWN
     reading = layer.reading
     if reading.verdict is Verdict.OK:

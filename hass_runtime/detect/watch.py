@@ -10,10 +10,11 @@ import heapq
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from hass_runtime.decide.diagnosis import RARER
 from hass_runtime.domain import Host, Layer, Reading, Verdict
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ class Detector(Protocol):
 class Watch:
     """Reads every (detector, host) pair each ``interval`` seconds, hurried hosts twice as often.
 
+    The layers in ``rarer`` are read so many times less often: what takes many questions, and changes slowly.
+
     Args:
         pairs: which layer of which host to read.
         interval: seconds from the start of one reading to the start of the next.
@@ -47,7 +50,9 @@ class Watch:
         interval: float,
         out: Callable[[Reading], None],
         clock: Callable[[], float] = time.monotonic,
+        rarer: Mapping[Layer, float] = RARER,
     ) -> None:
+        self._rarer = rarer
         self._interval = interval
         self._out = out
         self._clock = clock
@@ -103,7 +108,9 @@ class Watch:
         with self._changed:
             if self._stopping:
                 return
-            pace = self._interval / 2 if host.name in self._hurried else self._interval
+            pace = self._interval * self._rarer.get(detector.layer, 1.0)
+            if host.name in self._hurried:
+                pace /= 2
             heapq.heappush(self._due, (began + pace, number))
             self._changed.notify()
         self._out(reading)

@@ -92,6 +92,13 @@ def test_hurried_hosts_are_read_more_often(watching):
     assert hurried.looks > calm.looks
 
 
+def test_what_takes_many_questions_is_read_less_often(watching):
+    often, rarely = Eye(), Eye(Layer.HARDWARE)
+    _, readings = watching([(often, HOST), (rarely, OTHER)], interval=0.05)
+    take(readings, 60)
+    assert often.looks > 2 * rarely.looks > 0
+
+
 def test_nothing_is_heard_after_the_stop(watching):
     release = threading.Event()
     eye = Eye(look=lambda host: release.wait(10))
