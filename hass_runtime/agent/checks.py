@@ -1,4 +1,4 @@
-"""What the agent checks on its host: libvirt, units, processes, the hypervisor driver, commands.
+"""What the agent checks on its host: libvirt, units, processes, the hypervisor driver, storage, commands.
 
 A check runs in a thread of its own, only when somebody asks and its last result is older than a second. The
 asker is never held up by a check: one that hangs (a stuck libvirtd, say) is reported as hanging, and is not
@@ -10,16 +10,17 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from hass_runtime.agent import storage
+from hass_runtime.agent.process import last_line, run
 from hass_runtime.agent.protocol import Check, cut
 
 log = logging.getLogger(__name__)
@@ -27,14 +28,22 @@ log = logging.getLogger(__name__)
 CACHE = 1.0  # s; a result is good for so long
 REMEMBER = 30.0  # s; the last result of a slow check is told for so long
 EVIDENCE = 200  # characters
+STORAGE_PATIENCE = 10.0  # s; a storage that takes longer to write a line hangs, a busy one takes seconds
 
 
 @dataclass(frozen=True)
 class Probe:
-    """How to make a check, and what it means when it does not come to an end."""
+    """How to make a check, and what it means when it does not come to an end.
+
+    ``patience``: seconds until it counts as hanging, when that is more than a check's time-out. ``close``
+    ends, without waiting, what the check keeps.
+    """
 
     ask: Callable[[], Check]
     hanging: str = "unknown"
+    patience: float = 0.0
+    storage: bool = False
+    close: Callable[[], None] = lambda: None
 
 
 def ok(evidence: str = "") -> Check:
@@ -49,8 +58,11 @@ def unknown(evidence: str) -> Check:
     return Check("unknown", cut(evidence, EVIDENCE))
 
 
-def make_probe(spec: str, libvirt_uri: str, timeout: float) -> Probe | None:
-    """The check behind a spec, None for ``off``; ValueError says what is wrong with the spec."""
+def make_probe(spec: str, libvirt_uri: str, timeout: float, file_name: str = ".hass") -> Probe | None:
+    """The check behind a spec, None for ``off``; ValueError says what is wrong with the spec.
+
+    ``file_name`` is what a storage check calls its file.
+    """
     try:
         words = shlex.split(spec)
     except ValueError as error:
@@ -59,7 +71,8 @@ def make_probe(spec: str, libvirt_uri: str, timeout: float) -> Probe | None:
     match kind, arguments:
         case "off", []:
             return None
-        case "libvirt", []:
+        # The units after libvirt are what to restart, `hass_runtime.agent.restarting` knows how.
+        case "libvirt", units if all("." in unit for unit in units):
             return Probe(lambda: check_libvirt(libvirt_uri), "failed")
         case "driver", []:
             # libvirt examines QEMU anew after every update, which takes seconds: slow is not failed here.
@@ -70,9 +83,20 @@ def make_probe(spec: str, libvirt_uri: str, timeout: float) -> Probe | None:
             return Probe(lambda: check_process(name))
         case "command", [_, *_]:
             return Probe(lambda: check_command(arguments, timeout))
-    raise ValueError(
-        f"{spec!r}: expected libvirt, unit NAME [NAME...], process NAME, driver, command ARGV... or off"
-    )
+        case "storage", _:
+            try:
+                shared, paths = storage.parse(arguments)
+            except ValueError as error:
+                raise ValueError(f"{spec!r}: {error}; {_EXPECTED}") from None
+            asked = storage.Storage(paths, shared, file_name)
+            return Probe(asked.ask, "failed", STORAGE_PATIENCE, True, asked.close)
+    raise ValueError(f"{spec!r}: {_EXPECTED}")
+
+
+_EXPECTED = (
+    "expected libvirt [UNIT...], unit NAME [NAME...], process NAME, driver, storage [shared] PATH..., "
+    "command ARGV... or off"
+)
 
 
 def check_libvirt(uri: str) -> Check:
@@ -200,32 +224,6 @@ def check_command(argv: list[str], timeout: float) -> Check:
     return unknown(f"exit status {done.returncode}{': ' if said else ''}{said}")
 
 
-def run(argv: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
-    """Run a program without a shell; when the time is over, it is killed with all its children."""
-    with subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env={**os.environ, "LC_ALL": "C"},
-        start_new_session=True,
-    ) as process:
-        try:
-            stdout, stderr = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            raise
-    return subprocess.CompletedProcess(argv, process.returncode, stdout, stderr)
-
-
-def last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
-
-
 @dataclass
 class _Slot:
     name: str
@@ -239,7 +237,8 @@ class _Slot:
 class CheckRunner:
     """All checks of the host. ``start`` and ``results`` never block; times are ``time.monotonic()``.
 
-    ``on_done`` is called (from the check's thread) whenever a check has finished.
+    ``on_done`` is called (from the check's thread) whenever a check has finished. ``host`` tells this host's
+    files on a shared storage from those of others.
     """
 
     def __init__(
@@ -248,6 +247,7 @@ class CheckRunner:
         libvirt_uri: str,
         timeout: float,
         on_done: Callable[[], None] = lambda: None,
+        host: str = "",
     ) -> None:
         self._timeout = timeout
         self._on_done = on_done
@@ -255,7 +255,7 @@ class CheckRunner:
         self._slots: list[_Slot] = []
         for name, spec in checks.items():
             try:
-                probe = make_probe(spec, libvirt_uri, timeout)
+                probe = make_probe(spec, libvirt_uri, timeout, storage.file_name(host, name))
             except ValueError as error:
                 raise ValueError(f"check {name}: {error}") from None
             if probe is not None:
@@ -264,6 +264,11 @@ class CheckRunner:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(slot.name for slot in self._slots)
+
+    def close(self) -> None:
+        """End what checks keep. No check that hangs is waited for."""
+        for slot in self._slots:
+            slot.probe.close()
 
     def start(self, now: float) -> None:
         """Start every check that has no recent result and is not running already."""
@@ -301,10 +306,13 @@ class CheckRunner:
         return results
 
     def _result(self, slot: _Slot, now: float) -> Check:
+        return replace(self._told_of(slot, now), storage=slot.probe.storage)
+
+    def _told_of(self, slot: _Slot, now: float) -> Check:
         running = None if slot.running_since is None else now - slot.running_since
         if running is None:
             return slot.result or unknown("not checked yet")
-        if running >= self._timeout:
+        if running >= max(self._timeout, slot.probe.patience):
             return Check(slot.probe.hanging, f"hangs for {running:.0f} s")
         if slot.result is not None and now - slot.result_at <= REMEMBER:
             return slot.result

@@ -6,6 +6,10 @@ sender's time; it is padded to the full permitted size, so that an answer is nev
 and the agent cannot be used to amplify traffic. A response repeats the request's nonce and names its host, so
 an answer can neither be replayed nor taken for another host's. A datagram that cannot be authenticated is
 never answered.
+
+There are two questions: a poll (how are your checks?), and an order to restart what is behind one check. A
+datagram that got lost is sent again as a new request, with a nonce of its own; the number of the order in it
+stays the same, so that an order is carried out once however often it is heard.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import hashlib
 import hmac
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 VERSION = 1
@@ -77,34 +81,68 @@ class FullError(ProtocolError):
 
 @dataclass(frozen=True)
 class Check:
-    """One check's answer: ``state`` is ok, failed or unknown."""
+    """One check's answer: ``state`` is ok, failed or unknown. ``storage``: it is about the storage of the
+    instances, not about a service.
+    """
 
     state: str
     evidence: str = ""
+    storage: bool = False
+
+
+@dataclass(frozen=True)
+class Order:
+    """Restart what is behind ``check``. ``number``, hex like a nonce, stays the same however often it is
+    sent.
+    """
+
+    check: str
+    number: str
 
 
 @dataclass(frozen=True)
 class Request:
-    """``host`` is the host asked, ``nonce`` hex, ``at`` the sender's time in seconds since the epoch."""
+    """``host`` is the host asked, ``nonce`` hex, ``at`` the sender's time in seconds since the epoch.
+
+    ``order`` None: a poll.
+    """
 
     host: str
     nonce: str
     at: float
+    order: Order | None = None
 
 
 @dataclass(frozen=True)
 class Response:
-    """``nonce`` is the request's; ``host`` the answering host; ``at`` its time."""
+    """``nonce`` is the request's; ``host`` the answering host; ``at`` its time.
+
+    ``leaving``: the host is being shut down, because somebody asked it to.
+    """
 
     host: str
     nonce: str
     at: float
     checks: Mapping[str, Check] = field(default_factory=dict)
+    leaving: bool = False
+
+
+@dataclass(frozen=True)
+class RestartResponse:
+    """The answer to an order. ``refused`` says why it is not carried out, None: it is."""
+
+    host: str
+    nonce: str
+    at: float
+    refused: str | None = None
 
 
 def encode_request(request: Request, keys: Sequence[bytes], size: int) -> bytes:
     """The datagram, padded to exactly ``size`` bytes; ValueError if the host's name does not fit."""
-    body = _pack({"v": VERSION, "q": "poll", "host": request.host, "nonce": request.nonce, "at": request.at})
+    fields = {"v": VERSION, "q": "poll", "host": request.host, "nonce": request.nonce, "at": request.at}
+    if request.order is not None:
+        fields.update(q="restart", check=request.order.check, order=request.order.number)
+    body = _pack(fields)
     room = size - _HEADER - len(body)
     if room < 0:
         raise ValueError(f"a request for {request.host!r} does not fit into {size} bytes")
@@ -117,9 +155,14 @@ def decode_request(datagram: bytes, keys: Sequence[bytes], size: int, host: str)
     Age and replay are for a ReplayGuard to check.
     """
     body, key = _open(datagram, keys, size)
-    if body.get("q") != "poll":
-        raise GarbageError("not a poll request")
-    request = Request(_text(body, "host"), _nonce(body), _number(body, "at"))
+    match body.get("q"):
+        case "poll":
+            order = None
+        case "restart":
+            order = Order(_text(body, "check"), _nonce(body, "order"))
+        case _:
+            raise GarbageError("neither a poll nor a restart")
+    request = Request(_text(body, "host"), _nonce(body), _number(body, "at"), order)
     if request.host != host:
         raise WrongHostError(f"for {request.host!r}, this is {host!r}")
     return request, key
@@ -128,30 +171,39 @@ def decode_request(datagram: bytes, keys: Sequence[bytes], size: int, host: str)
 def encode_response(response: Response, keys: Sequence[bytes], size: int) -> bytes:
     """The datagram, at most ``size`` bytes: evidence is cut, longest first, and at last checks are left out.
 
-    Checks that are left out are always the least telling ones (ok before unknown before failed), and a check
-    named ``…`` then says how many are missing, with the gravest state among them.
+    Checks that are left out are always the least telling ones (ok before unknown before failed, those of the
+    storage last), and a check named ``…`` then says how many are missing, with the gravest state among them.
     """
     order = {"failed": 0, "unknown": 1, "ok": 2}
-    kept = sorted(response.checks.items(), key=lambda item: (order[item[1].state], item[0]))
+    kept = sorted(
+        response.checks.items(), key=lambda item: (not item[1].storage, order[item[1].state], item[0])
+    )
     left_out: list[Check] = []
     while True:
         for limit in (size, 400, 200, 100, 50, 20, 0):
-            checks: dict[str, list[str]] = {}
-            for name, check in kept:
-                checks[name] = [check.state, cut(check.evidence, limit)]
+            told = {
+                name: Check(check.state, cut(check.evidence, limit), check.storage) for name, check in kept
+            }
             if left_out:
-                gravest = min(left_out, key=lambda check: order[check.state]).state
-                checks[_ELLIPSIS] = [gravest, f"{len(left_out)} more checks do not fit"]
-            body = _pack(
-                {
-                    "v": VERSION,
-                    "r": "checks",
-                    "host": response.host,
-                    "nonce": response.nonce,
-                    "at": response.at,
-                    "checks": checks,
-                }
-            )
+                # One of the storage is not mixed up with a service: it counts only when there is no other.
+                counting = [check for check in left_out if not check.storage] or left_out
+                gravest = min(counting, key=lambda check: order[check.state])
+                evidence = f"{len(left_out)} more checks do not fit"
+                told[_ELLIPSIS] = Check(gravest.state, evidence, gravest.storage)
+            fields: dict[str, object] = {
+                "v": VERSION,
+                "r": "checks",
+                "host": response.host,
+                "nonce": response.nonce,
+                "at": response.at,
+                "checks": {name: [check.state, check.evidence] for name, check in told.items()},
+            }
+            # Apart from the checks, so that a controller that does not know these fields reads the rest.
+            if storage := [name for name, check in told.items() if check.storage]:
+                fields["storage"] = storage
+            if response.leaving:
+                fields["leaving"] = True
+            body = _pack(fields)
             if len(body) + _HEADER <= size:
                 return _sign(body, keys)
         if not kept:
@@ -160,16 +212,60 @@ def encode_response(response: Response, keys: Sequence[bytes], size: int) -> byt
 
 
 def decode_response(datagram: bytes, keys: Sequence[bytes], size: int, host: str, nonce: str) -> Response:
-    """The response to the request with that nonce by that host, or a ProtocolError."""
+    """The response to the poll with that nonce by that host, or a ProtocolError."""
     body, _ = _open(datagram, keys, size)
     if body.get("r") != "checks":
         raise GarbageError("not a poll response")
-    response = Response(_text(body, "host"), _nonce(body), _number(body, "at"), _checks(body))
-    if not hmac.compare_digest(response.nonce.encode(), nonce.encode()):
+    response = Response(
+        _text(body, "host"), _nonce(body), _number(body, "at"), _checks(body), _flag(body, "leaving")
+    )
+    _suits(response, host, (nonce,))
+    return response
+
+
+def encode_restart_response(response: RestartResponse, keys: Sequence[bytes], size: int) -> bytes:
+    """The datagram, at most ``size`` bytes: the reason of a refusal is cut."""
+    for limit in (size, 200, 100, 50, 20, 0):
+        fields = {
+            "v": VERSION,
+            "r": "restart",
+            "host": response.host,
+            "nonce": response.nonce,
+            "at": response.at,
+            "accepted": response.refused is None,
+        }
+        if response.refused is not None:
+            fields["why"] = cut(response.refused, limit)
+        body = _pack(fields)
+        if len(body) + _HEADER <= size:
+            return _sign(body, keys)
+    raise ValueError(f"an answer of {response.host!r} does not fit into {size} bytes")
+
+
+def decode_restart_response(
+    datagram: bytes, keys: Sequence[bytes], size: int, host: str, nonces: Collection[str]
+) -> RestartResponse:
+    """The response by that host to the order, which was sent with each of the nonces; or a ProtocolError."""
+    body, _ = _open(datagram, keys, size)
+    if body.get("r") != "restart":
+        raise GarbageError("not a response to an order")
+    accepted, why = body.get("accepted"), body.get("why", "")
+    if not isinstance(accepted, bool):
+        raise GarbageError("accepted is neither true nor false")
+    if not isinstance(why, str):
+        raise GarbageError("why is not a text")
+    refused = None if accepted else why or "no reason is given"
+    response = RestartResponse(_text(body, "host"), _nonce(body), _number(body, "at"), refused)
+    _suits(response, host, nonces)
+    return response
+
+
+def _suits(response: Response | RestartResponse, host: str, nonces: Collection[str]) -> None:
+    mine = [hmac.compare_digest(response.nonce.encode(), nonce.encode()) for nonce in nonces]
+    if not any(mine):
         raise ReplayedError("answers another request")
     if response.host != host:
         raise WrongHostError(f"answer of {response.host!r}, asked was {host!r}")
-    return response
 
 
 class ReplayGuard:
@@ -258,14 +354,14 @@ def _text(body: Mapping[str, object], key: str) -> str:
     return value
 
 
-def _nonce(body: Mapping[str, object]) -> str:
-    value = _text(body, "nonce")
+def _nonce(body: Mapping[str, object], key: str = "nonce") -> str:
+    value = _text(body, key)
     try:
         raw = bytes.fromhex(value)
     except ValueError:
         raw = b""
     if len(raw) != NONCE_BYTES or raw.hex() != value:
-        raise GarbageError("nonce is malformed")
+        raise GarbageError(f"{key} is malformed")
     return value
 
 
@@ -282,15 +378,24 @@ def _number(body: Mapping[str, object], key: str) -> float:
     return number
 
 
+def _flag(body: Mapping[str, object], key: str) -> bool:
+    value = body.get(key, False)
+    if not isinstance(value, bool):
+        raise GarbageError(f"{key} is neither true nor false")
+    return value
+
+
 def _checks(body: Mapping[str, object]) -> dict[str, Check]:
-    value = body.get("checks")
+    value, storage = body.get("checks"), body.get("storage", [])
     if not isinstance(value, dict):
         raise GarbageError("checks is not a JSON object")
+    if not isinstance(storage, list) or not all(isinstance(name, str) for name in storage):
+        raise GarbageError("storage is not a list of names")
     checks: dict[str, Check] = {}
     for name, entry in value.items():
         match entry:
             case [str(state), str(evidence)] if state in _STATES:
-                checks[name] = Check(state, evidence)
+                checks[name] = Check(state, evidence, name in storage)
             case _:
                 raise GarbageError(f"check {name!r} is malformed")
     return checks

@@ -2,7 +2,11 @@
 
 A datagram that cannot be authenticated is counted and dropped, never answered. An authenticated poll starts
 the checks that are due and is answered as soon as they have finished, or with what is known after
-`ANSWER_WITHIN`, so that a hanging check shows as such instead of as a silent agent.
+`ANSWER_WITHIN`, so that a hanging check shows as such instead of as a silent agent. An order to restart
+something is answered when its outcome is known.
+
+When it is told to end because its host is being shut down, it goes on answering for a moment, so that the
+controllers hear of it.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from hass_runtime.agent import protocol
 from hass_runtime.agent.checks import CheckRunner
+from hass_runtime.agent.leaving import Lookout
+from hass_runtime.agent.restarting import Restarts
 from hass_runtime.systemd import notify, watchdog_interval
 
 if TYPE_CHECKING:
@@ -31,6 +37,9 @@ log = logging.getLogger(__name__)
 
 ANSWER_WITHIN = 1.0  # s; controllers wait 2 s by default
 COUNTERS_EVERY = 60.0  # s
+ORDER_WITHIN = 30.0  # s; nobody waits longer for the outcome of an order
+GOODBYE = 2.0  # s; so long an agent whose host is being shut down goes on answering, once told to end
+DOUBT = 1.2  # s; so long it may take to find out whether the host is
 _BATCH = 64  # datagrams taken before the loop looks at anything else
 _TURN = 5.0  # s; longest sleep of the loop
 _IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
@@ -38,7 +47,7 @@ _IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
 
 @dataclass(frozen=True)
 class _Pending:
-    """A poll to be answered: to whom, from which of our addresses, with which key, by when."""
+    """A request to be answered: to whom, from which of our addresses, with which key, by when."""
 
     request: protocol.Request
     key: bytes
@@ -60,7 +69,12 @@ class Agent:
         self._wake_reader, self._wake_writer = os.pipe()
         for end in (self._wake_reader, self._wake_writer):
             os.set_blocking(end, False)
-        self._checks = CheckRunner(settings.checks, settings.libvirt_uri, settings.check_timeout, self._wake)
+        timeout = settings.check_timeout
+        self._checks = CheckRunner(settings.checks, settings.libvirt_uri, timeout, self._wake, settings.host)
+        self._restarts = Restarts(settings.checks, timeout, self._wake)
+        self._lookout = Lookout(self._wake)
+        self._started = time.time()
+        self._ending_since: float | None = None
         self._stopping = False
         self._pending: list[_Pending] = []
         self.answered = 0
@@ -81,7 +95,10 @@ class Agent:
         return host, port
 
     def stop(self) -> None:
-        """End `serve` soon. Safe in a signal handler and from any thread."""
+        """End `serve` soon: at once, or after `GOODBYE` when the host is being shut down.
+
+        Safe in a signal handler and from any thread.
+        """
         self._stopping = True
         self._wake()
 
@@ -98,25 +115,42 @@ class Agent:
         poller.register(self._wake_reader, select.POLLIN)
         next_notice = next_counters = time.monotonic()
         said = ""
-        while not self._stopping:
+        while not self._stopping or self._lingers(time.monotonic()):
             now = time.monotonic()
             if now >= next_notice:
                 status = self.status()
                 fields: dict[str, str | int] = {"WATCHDOG": 1} if interval is not None else {}
                 if status != said:
-                    fields["STATUS"] = said = status
-                notify(**fields)
+                    fields["STATUS"] = status
+                if notify(**fields):  # else once more: a systemd that is busy takes nothing
+                    said = status
                 next_notice = now + period
             if now >= next_counters and self._log_dropped():
                 next_counters = now + COUNTERS_EVERY
-            due = min([next_notice, *(pending.due for pending in self._pending)])
+            due = min([next_notice, *self._farewells(), *(pending.due for pending in self._pending)])
             events = dict(poller.poll(max(0, int((due - now) * 1000 + 0.999))))
             if self._wake_reader in events:
                 _drain(self._wake_reader)
             if self._sock.fileno() in events:
                 self._receive()
             self._answer_due(time.monotonic())
+        self._checks.close()
         self._sock.close()
+
+    def _lingers(self, now: float) -> bool:
+        """Whether an agent that is to end goes on for now; that depends on whether its host is leaving."""
+        if self._ending_since is None:
+            self._ending_since = now
+            self._lookout.start(now, anew=True)
+        if self._lookout.looking:
+            return now < self._ending_since + DOUBT
+        return self._lookout.leaving and now < self._ending_since + GOODBYE
+
+    def _farewells(self) -> list[float]:
+        """When to look again whether it is time to end."""
+        if self._ending_since is None:
+            return []
+        return [self._ending_since + (DOUBT if self._lookout.looking else GOODBYE)]
 
     def _receive(self) -> None:
         for _ in range(_BATCH):
@@ -134,35 +168,64 @@ class Agent:
                 if abs(now - request.at) > abs(self._worst_skew):
                     self._worst_skew = now - request.at
                 self._guard.admit(request, now)
+                if request.order is not None and request.at < self._started:
+                    # An earlier agent may have carried it out; which nonces that one saw, nobody knows.
+                    raise protocol.StaleError("ordered before this agent was started")
             except protocol.ProtocolError as error:
                 self.dropped[error.reason] += 1
                 continue
             now = time.monotonic()
-            self._checks.start(now)
+            due = now + self._answer_within
+            if request.order is None:
+                self._checks.start(now)
+                self._lookout.start(now)
+            else:
+                self._restarts.submit(request.order, now)
+                due = now + ORDER_WITHIN
             source = _source_of(ancillary)
-            self._pending.append(
-                _Pending(request, key, len(datagram), peer, source, now + self._answer_within)
-            )
+            self._pending.append(_Pending(request, key, len(datagram), peer, source, due))
 
     def _answer_due(self, now: float) -> None:
         if not self._pending:
             return
-        settled = self._checks.settled(now)
-        due = [pending for pending in self._pending if settled or pending.due <= now]
-        if not due:
-            return
-        self._pending = [pending for pending in self._pending if pending not in due]
-        results = self._checks.results(now)
-        for pending in due:
-            response = protocol.Response(self._host, pending.request.nonce, time.time(), results)
-            try:
-                # Never longer than the question: nothing is amplified.
-                datagram = protocol.encode_response(response, (pending.key,), pending.room)
-                self._sock.sendmsg([datagram], pending.source, 0, pending.peer)
-            except (OSError, ValueError) as error:
-                self.dropped["unanswerable"] += 1
-                log.debug("cannot answer %s: %s", pending.peer, error)
-                continue
+        settled = self._checks.settled(now) and not self._lookout.looking
+        results: dict[str, protocol.Check] | None = None
+        left: list[_Pending] = []
+        for pending in self._pending:
+            if pending.request.order is not None:
+                if not self._answer_order(pending, pending.request.order) and now < pending.due:
+                    left.append(pending)
+            elif not settled and now < pending.due:
+                left.append(pending)
+            else:
+                if results is None:
+                    results = self._checks.results(now)
+                self._answer_poll(pending, results)
+        self._pending = left
+
+    def _answer_poll(self, pending: _Pending, results: dict[str, protocol.Check]) -> None:
+        nonce, leaving = pending.request.nonce, self._lookout.leaving
+        response = protocol.Response(self._host, nonce, time.time(), results, leaving)
+        self._send(pending, lambda: protocol.encode_response(response, (pending.key,), pending.room))
+
+    def _answer_order(self, pending: _Pending, order: protocol.Order) -> bool:
+        """False while its outcome is not known."""
+        outcome = self._restarts.outcome(order)
+        if outcome is None:
+            return False
+        nonce = pending.request.nonce
+        response = protocol.RestartResponse(self._host, nonce, time.time(), outcome.refused)
+        self._send(pending, lambda: protocol.encode_restart_response(response, (pending.key,), pending.room))
+        return True
+
+    def _send(self, pending: _Pending, encode: Callable[[], bytes]) -> None:
+        try:
+            # Never longer than the question: nothing is amplified.
+            self._sock.sendmsg([encode()], pending.source, 0, pending.peer)
+        except (OSError, ValueError) as error:
+            self.dropped["unanswerable"] += 1
+            log.debug("cannot answer %s: %s", pending.peer, error)
+        else:
             self.answered += 1
 
     def _log_dropped(self) -> bool:

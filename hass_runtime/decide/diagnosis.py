@@ -112,12 +112,18 @@ def observe(track: HostTrack, reading: Reading) -> HostTrack:
         new = LayerTrack(reading, known.count + 1, known.since, misses, heard_at)
     else:
         new = LayerTrack(reading, 1, reading.at, misses, heard_at)
-    leaving = reading.leaving if reading.answered and reading.layer is Layer.SERVICE else track.leaving
+    leaving = reading.leaving if _is_the_agents(reading) else track.leaving
     # Written out: `replace` takes three times as long, and this runs for every reading of every host.
     layers = {**track.layers, reading.layer: new}
     doubt = _doubted(track, reading)
     boots = _booted(track, reading) if reading.boot else track.boots
     return HostTrack(track.host, layers, track.matched, track.matched_since, leaving, doubt, boots)
+
+
+def _is_the_agents(reading: Reading) -> bool:
+    """Whether the agent itself spoke, not only a kernel that says that the agent's port is closed."""
+    told = reading.leaving or bool(reading.boot) or reading.verdict is Verdict.OK
+    return reading.layer is Layer.SERVICE and reading.answered and told
 
 
 def _booted(track: HostTrack, reading: Reading) -> Boots:
@@ -196,7 +202,7 @@ def diagnose(
     if row is None:
         return (replace(track, matched="", matched_since=0.0) if track.matched else track), None
     wait = limits.transient if row.patient else 0.0
-    if track.leaving and _gone(looks):
+    if track.leaving:  # whatever ends on its way down was asked to
         wait = max(wait, limits.planned)
     if not wait:
         return replace(track, matched=row.fault, matched_since=now), fault_of(track, row)
@@ -206,12 +212,6 @@ def diagnose(
     since = track.matched_since if track.matched in waiting else now
     track = replace(track, matched=row.fault, matched_since=since)
     return track, fault_of(track, row) if now - since >= wait else None
-
-
-def _gone(looks: Mapping[Layer, Sign]) -> bool:
-    """True when the host does not speak on any layer."""
-    speaking = (Sign.OK, Sign.COMPLAINING)
-    return not any(looks.get(layer) in speaking for layer in (Layer.NETWORK, Layer.SERVICE))
 
 
 def fault_of(track: HostTrack, row: Symptom) -> Fault:

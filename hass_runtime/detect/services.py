@@ -1,38 +1,44 @@
-"""The service layer: what the agent on the host says about libvirt, nova-compute and the hypervisor."""
+"""The service layer: what the agent on the host says about libvirt, nova-compute and the hypervisor, and
+what Nova says of its nova-compute.
+"""
 
 from __future__ import annotations
 
-import secrets
-import select
-import socket
 import time
-from collections import Counter
 from collections.abc import Mapping
 
 from hass_runtime.agent import protocol
-from hass_runtime.detect.network import NOBODY_THERE
+from hass_runtime.detect import agent_poll
+from hass_runtime.detect.nova_view import NovaView, judge_with_nova
 from hass_runtime.domain import Host, Layer, Reading, Verdict
-from hass_runtime.resolver import ResolveError, resolve
 
 
 class ServiceDetector:
     """Polls the agent of a host with one datagram. Thread-safe; a read takes at most ``timeout`` s.
 
-    ``keys`` is one shared key, or several while they are being rotated: the first one signs.
+    ``keys`` is one shared key, or several while they are being rotated: the first one signs. ``nova_view``
+    None: Nova is not asked; whoever listens whether a host lives has no use for it.
     """
 
     layer = Layer.SERVICE
 
     def __init__(
-        self, port: int, key: bytes | tuple[bytes, ...], timeout: float, max_message_size: int
+        self,
+        port: int,
+        key: bytes | tuple[bytes, ...],
+        timeout: float,
+        max_message_size: int,
+        nova_view: NovaView | None = None,
     ) -> None:
         self._port = port
         self._keys = (key,) if isinstance(key, bytes) else tuple(key)
         self._timeout = timeout
         self._size = max_message_size
+        self._nova_view = nova_view
 
     def read(self, host: Host) -> Reading:
-        """OK: all services are. FAILED and answered: the agent complains. FAILED and not answered: silence.
+        """OK: all services are. FAILED and answered: the agent complains, or Nova misses nova-compute though
+        the agent does not. FAILED and not answered: silence.
 
         UNKNOWN and answered: the agent cannot tell. UNKNOWN and not answered: the question could not be put,
         because this machine has no way to send it: nobody can be silent then.
@@ -40,69 +46,34 @@ class ServiceDetector:
         An agent does not answer a request older than its clock tolerance, nor one signed with another key:
         both look like silence from here, and are counted in the agent's own log and status line.
         """
+        leaving = False
         try:
-            verdict, evidence, answered = self._poll(host)
+            answer = agent_poll.poll(host, self._port, self._keys, self._timeout, self._size)
+            verdict, evidence, answered = answer.verdict, answer.why, answer.answered
+            if answer.checks is not None:
+                verdict, evidence = self._judge(host, answer.checks)
+                leaving = answer.leaving
         except Exception as error:  # noqa: BLE001 - a detector never raises
             verdict, answered = Verdict.UNKNOWN, False
             evidence = f"cannot poll the agent: {type(error).__name__}: {error}"
-        return Reading(host.name, self.layer, verdict, evidence, time.time(), answered)
+        return Reading(host.name, self.layer, verdict, evidence, time.time(), answered, leaving)
 
-    def _poll(self, host: Host) -> tuple[Verdict, str, bool]:
-        if not self._keys or not all(self._keys):
-            return Verdict.UNKNOWN, "no polling key is configured", False
-        deadline = time.monotonic() + self._timeout
-        nonce = secrets.token_hex(protocol.NONCE_BYTES)
-        request = protocol.Request(host.name, nonce, time.time())
-        datagram = protocol.encode_request(request, self._keys, self._size)
-        where = f"agent {host.address}:{self._port}"
-        try:
-            numeric = resolve(host.address, self._timeout)
-        except ResolveError as error:
-            return Verdict.UNKNOWN, str(error), False
-        family, kind, proto, _, address = socket.getaddrinfo(
-            numeric, self._port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
-        )[0]
-        ignored: Counter[str] = Counter()
-        with socket.socket(family, kind, proto) as sock:
-            sock.setblocking(False)
-            try:
-                sock.connect(address)  # the kernel then drops datagrams of anybody else
-                sock.send(datagram)
-            except OSError as error:
-                return _unreached(where, error)
-            while (left := deadline - time.monotonic()) > 0:
-                if not _readable(sock, left):
-                    continue
-                try:
-                    answer = sock.recv(self._size + 1)
-                except ConnectionRefusedError:
-                    # "Port unreachable" comes from a kernel that lives; a dead host's router says "host".
-                    return Verdict.FAILED, f"no {where}: the host says that the port is closed", True
-                except OSError as error:
-                    return _unreached(where, error)
-                try:
-                    response = protocol.decode_response(answer, self._keys, self._size, host.name, nonce)
-                except protocol.ProtocolError as error:
-                    ignored[error.reason] += 1
-                    continue
-                return (*judge(response.checks), True)
-        evidence = f"no answer from {where} in {self._timeout:g} s"
-        if ignored:
-            evidence += f" ({_count(ignored)} ignored)"
-        return Verdict.FAILED, evidence, False
-
-
-def _unreached(where: str, error: OSError) -> tuple[Verdict, str, bool]:
-    words = error.strerror or str(error)
-    if error.errno in NOBODY_THERE:
-        return Verdict.FAILED, f"{where} cannot be reached: {words}", False
-    return Verdict.UNKNOWN, f"{where} cannot be asked from here: {words}", False
+    def _judge(self, host: Host, checks: Mapping[str, protocol.Check]) -> tuple[Verdict, str]:
+        verdict, evidence = judge(checks)
+        if self._nova_view is None:
+            return verdict, evidence
+        service, odd = self._nova_view.service(host.name)
+        verdict, evidence = judge_with_nova(verdict, evidence, service)
+        return verdict, f"{evidence}; {odd}" if odd else evidence
 
 
 def judge(checks: Mapping[str, protocol.Check]) -> tuple[Verdict, str]:
-    """One verdict for all checks of a host: failed before ok before unknown, with the evidence in words."""
-    failed = [_say(name, check) for name, check in checks.items() if check.state == "failed"]
-    unknown = [_say(name, check) for name, check in checks.items() if check.state == "unknown"]
+    """One verdict for all checks of a host but those of its storage, which are a layer of their own: failed
+    before ok before unknown, with the evidence in words.
+    """
+    checks = {name: check for name, check in checks.items() if not check.storage}
+    failed = [say(name, check) for name, check in checks.items() if check.state == "failed"]
+    unknown = [say(name, check) for name, check in checks.items() if check.state == "unknown"]
     good = [name for name, check in checks.items() if check.state == "ok"]
     if failed:
         return Verdict.FAILED, "; ".join(failed)
@@ -111,15 +82,5 @@ def judge(checks: Mapping[str, protocol.Check]) -> tuple[Verdict, str]:
     return Verdict.UNKNOWN, "; ".join(unknown) if unknown else "the agent checks nothing"
 
 
-def _say(name: str, check: protocol.Check) -> str:
+def say(name: str, check: protocol.Check) -> str:
     return f"{name} {check.state}: {check.evidence}" if check.evidence else f"{name} {check.state}"
-
-
-def _count(ignored: Counter[str]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in sorted(ignored.items()))
-
-
-def _readable(sock: socket.socket, timeout: float) -> bool:
-    poller = select.poll()
-    poller.register(sock.fileno(), select.POLLIN)
-    return bool(poller.poll(max(1, int(timeout * 1000))))

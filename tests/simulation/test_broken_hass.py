@@ -180,7 +180,7 @@ def test_an_incident_that_nobody_goes_on_with(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_proper_shutdown_that_is_taken_for_a_death(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rules(SHUT_DOWN) == set()
-    monkeypatch.setattr(diagnosis, "_gone", lambda looks: False)
+    monkeypatch.setattr(diagnosis, "_is_the_agents", lambda reading: False)
     assert rules(SHUT_DOWN) == {"rule 8"}
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,10 +38,13 @@ def settle(runner: CheckRunner) -> dict[str, Check]:
 
 @pytest.mark.parametrize(
     "spec",
-    ["", "libvirt now", "unit", "process", "process a b", "command", "dance", "off x", "process 'a", "Off"],
+    [
+        *("", "libvirt now", "unit", "process", "process a b", "command", "dance", "off x", "process 'a"),
+        *("Off", "storage", "storage shared", "storage instances", "storage /a b"),
+    ],
 )
 def test_bad_spec_says_what_was_expected(spec: str) -> None:
-    with pytest.raises(ValueError, match=r"expected libvirt, unit|quotation"):
+    with pytest.raises(ValueError, match=r"expected libvirt \[UNIT...\], unit|quotation"):
         make_probe(spec, URI, 2.0)
 
 
@@ -293,6 +297,19 @@ def test_hanging_check_is_told_and_not_started_again(hanging: str) -> None:
     while hang.runner._slots[0].running_since is not None:
         time.sleep(0.005)
     assert hang.runner.results(time.monotonic())["libvirtd"] == Check("ok", "back")
+
+
+def test_a_storage_hangs_later_than_it_is_waited_for() -> None:
+    hang = Hanging("failed")
+    hang.runner._slots[0].probe = replace(hang.runner._slots[0].probe, patience=10.0, storage=True)
+    t0 = time.monotonic()
+    hang.runner.start(t0)
+    hang.done.wait(30)
+    assert not hang.runner.settled(t0 + 1.9)
+    assert hang.runner.settled(t0 + 2.1), "nobody waits longer for the answer"
+    assert hang.runner.results(t0 + 9.0)["libvirtd"] == Check("unknown", "no result after 9.0 s", True)
+    assert hang.runner.results(t0 + 12.0)["libvirtd"] == Check("failed", "hangs for 12 s", True)
+    hang.release.set()
 
 
 def test_hanging_check_does_not_hold_up_the_others() -> None:

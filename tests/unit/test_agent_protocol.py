@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hass_runtime.agent import protocol
-from hass_runtime.agent.protocol import Check, ReplayGuard, Request, Response
+from hass_runtime.agent.protocol import Check, Order, ReplayGuard, Request, Response, RestartResponse
 
 KEY, OLD, FOREIGN = b"k" * 32, b"o" * 32, b"f" * 32
 NONCE = "00112233445566778899aabbccddeeff"
@@ -122,6 +122,12 @@ def test_request_that_does_not_fit_is_an_error_of_the_sender() -> None:
         {},
         {"v": 2, "q": "poll", "host": "compute1", "nonce": NONCE, "at": 1},
         {"v": 1, "q": "undefine", "host": "compute1", "nonce": NONCE, "at": 1},
+        {"v": 1, "q": "restart", "host": "compute1", "nonce": NONCE, "at": 1},
+        {"v": 1, "q": "restart", "host": "compute1", "nonce": NONCE, "at": 1, "check": "x"},
+        {"v": 1, "q": "restart", "host": "compute1", "nonce": NONCE, "at": 1, "check": "", "order": NONCE},
+        {"v": 1, "q": "restart", "host": "compute1", "nonce": NONCE, "at": 1, "check": ["x"], "order": NONCE},
+        {"v": 1, "q": "restart", "host": "compute1", "nonce": NONCE, "at": 1, "check": "x", "order": "1"},
+        {"v": 1, "q": ["poll"], "host": "compute1", "nonce": NONCE, "at": 1},
         {"v": 1, "q": "poll", "host": "", "nonce": NONCE, "at": 1},
         {"v": 1, "q": "poll", "host": 1, "nonce": NONCE, "at": 1},
         {"v": 1, "q": "poll", "host": "compute1", "nonce": "xy", "at": 1},
@@ -148,12 +154,123 @@ def test_signed_answer_with_malformed_checks_is_garbage(checks: object) -> None:
         protocol.decode_response(forge(body), (KEY,), SIZE, "compute1", NONCE)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"leaving": "yes"},
+        {"leaving": 1},
+        {"leaving": None},
+        {"storage": "a"},
+        {"storage": [1]},
+        {"storage": 0},
+    ],
+)
+def test_signed_answer_with_malformed_additions_is_garbage(more: dict[str, object]) -> None:
+    body = {"v": 1, "r": "checks", "host": "compute1", "nonce": NONCE, "at": 1, "checks": {}}
+    with pytest.raises(protocol.GarbageError):
+        protocol.decode_response(forge({**body, **more}), (KEY,), SIZE, "compute1", NONCE)
+
+
+def test_an_answer_of_an_older_agent_stays_good() -> None:
+    body = {"v": 1, "r": "checks", "host": "compute1", "nonce": NONCE, "at": 1, "checks": {"a": ["ok", "x"]}}
+    response = protocol.decode_response(forge(body), (KEY,), SIZE, "compute1", NONCE)
+    assert response == Response("compute1", NONCE, 1, {"a": Check("ok", "x")}, leaving=False)
+
+
+def test_what_an_older_controller_reads_of_an_answer_is_as_it_was() -> None:
+    """It knows v, r, host, nonce, at and checks, with two texts for each check."""
+    checks = {"a": Check("ok", "x"), "storage": Check("failed", "y", storage=True)}
+    datagram = protocol.encode_response(Response("compute1", NONCE, 1, checks, True), (KEY,), SIZE)
+    body = json.loads(datagram[36:])
+    assert body["checks"] == {"a": ["ok", "x"], "storage": ["failed", "y"]}
+    assert body["storage"] == ["storage"]
+    assert body["leaving"] is True
+
+
+ORDER = Request("compute1", NONCE, 1000.25, Order("nova-compute", "ab" * 16))
+
+
+def test_an_order_and_its_answer_come_back_as_they_were() -> None:
+    datagram = protocol.encode_request(ORDER, (KEY,), SIZE)
+    assert len(datagram) == SIZE
+    assert protocol.decode_request(datagram, (KEY,), SIZE, "compute1") == (ORDER, KEY)
+    for refused in (None, "is no unit"):
+        response = RestartResponse("compute1", NONCE, 1.0, refused)
+        answer = protocol.encode_restart_response(response, (KEY,), SIZE)
+        nonces = ["cd" * 16, NONCE]
+        assert protocol.decode_restart_response(answer, (KEY,), SIZE, "compute1", nonces) == response
+        with pytest.raises(protocol.ReplayedError):
+            protocol.decode_restart_response(answer, (KEY,), SIZE, "compute1", ["cd" * 16])
+        with pytest.raises(protocol.WrongHostError):
+            protocol.decode_restart_response(answer, (KEY,), SIZE, "compute10", nonces)
+        with pytest.raises(protocol.BadMacError):
+            protocol.decode_restart_response(answer, (FOREIGN,), SIZE, "compute1", nonces)
+
+
+def test_no_kind_of_answer_is_taken_for_the_other() -> None:
+    restarted = protocol.encode_restart_response(RestartResponse("compute1", NONCE, 1.0), (KEY,), SIZE)
+    polled = protocol.encode_response(RESPONSE, (KEY,), SIZE)
+    with pytest.raises(protocol.GarbageError):
+        protocol.decode_response(restarted, (KEY,), SIZE, "compute1", NONCE)
+    with pytest.raises(protocol.GarbageError):
+        protocol.decode_restart_response(polled, (KEY,), SIZE, "compute1", [NONCE])
+
+
+@pytest.mark.parametrize("more", [{}, {"accepted": 1}, {"accepted": "no"}, {"accepted": False, "why": 1}])
+def test_signed_nonsense_about_an_order_is_garbage(more: dict[str, object]) -> None:
+    body = {"v": 1, "r": "restart", "host": "compute1", "nonce": NONCE, "at": 1, **more}
+    with pytest.raises(protocol.GarbageError):
+        protocol.decode_restart_response(forge(body), (KEY,), SIZE, "compute1", [NONCE])
+
+
+def test_a_refusal_without_a_reason_is_a_refusal() -> None:
+    body = {"v": 1, "r": "restart", "host": "compute1", "nonce": NONCE, "at": 1, "accepted": False}
+    response = protocol.decode_restart_response(forge(body), (KEY,), SIZE, "compute1", [NONCE])
+    assert response.refused == "no reason is given"
+
+
+hexes = st.binary(min_size=16, max_size=16).map(bytes.hex)
+times = st.floats(allow_nan=False, allow_infinity=False)
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
+
+
+@given(names, hexes, times, st.none() | st.builds(Order, names, hexes))
+def test_every_request_comes_back_as_it_was(host: str, nonce: str, at: float, order: Order | None) -> None:
+    request = Request(host, nonce, at, order)
+    datagram = protocol.encode_request(request, (KEY,), SIZE)
+    assert protocol.decode_request(datagram, (KEY, OLD), SIZE, host) == (request, KEY)
+
+
+states = st.sampled_from(["ok", "failed", "unknown"])
+lines = names.map(lambda text: protocol.cut(text, 40))
+
+
+@given(hexes, times, st.dictionaries(lines, st.builds(Check, states, lines, st.booleans())), st.booleans())
+def test_every_answer_comes_back_as_it_was(
+    nonce: str, at: float, checks: dict[str, Check], leaving: bool
+) -> None:
+    response = Response("compute1", nonce, at, checks, leaving)
+    datagram = protocol.encode_response(response, (KEY,), 65507)
+    assert protocol.decode_response(datagram, (KEY,), 65507, "compute1", nonce) == response
+
+
+@given(hexes, times, st.none() | st.text(max_size=3000), st.integers(256, 1024))
+def test_every_answer_to_an_order_fits(nonce: str, at: float, refused: str | None, size: int) -> None:
+    response = RestartResponse("compute1", nonce, at, refused)
+    datagram = protocol.encode_restart_response(response, (KEY,), size)
+    assert len(datagram) <= size
+    told = protocol.decode_restart_response(datagram, (KEY,), size, "compute1", [nonce])
+    assert (told.refused is None) == (refused is None)
+
+
 @given(st.binary(max_size=1200))
 def test_any_bytes_give_a_protocol_error(datagram: bytes) -> None:
     with pytest.raises(protocol.ProtocolError):
         protocol.decode_request(datagram, (KEY,), SIZE, "compute1")
     with pytest.raises(protocol.ProtocolError):
         protocol.decode_response(datagram, (KEY,), SIZE, "compute1", NONCE)
+    with pytest.raises(protocol.ProtocolError):
+        protocol.decode_restart_response(datagram, (KEY,), SIZE, "compute1", [NONCE])
 
 
 json_values = st.recursive(
@@ -168,12 +285,18 @@ json_values = st.recursive(
         {},
         optional={
             "v": st.just(1) | json_values,
-            "q": st.just("poll") | json_values,
-            "r": st.just("checks") | json_values,
+            "q": st.sampled_from(["poll", "restart"]) | json_values,
+            "r": st.sampled_from(["checks", "restart"]) | json_values,
             "host": st.just("compute1") | json_values,
             "nonce": st.just(NONCE) | json_values,
             "at": json_values,
-            "checks": json_values,
+            "checks": st.just({}) | json_values,
+            "check": json_values,
+            "order": st.just(NONCE) | json_values,
+            "leaving": st.booleans() | json_values,
+            "storage": json_values,
+            "accepted": st.booleans() | json_values,
+            "why": json_values,
         },
     )
 )
@@ -182,6 +305,7 @@ def test_any_signed_json_is_decoded_or_refused(body: dict[str, object]) -> None:
     for decode in (
         lambda: protocol.decode_request(datagram, (KEY,), 65536, "compute1")[0].host,
         lambda: protocol.decode_response(datagram, (KEY,), 65536, "compute1", NONCE).host,
+        lambda: protocol.decode_restart_response(datagram, (KEY,), 65536, "compute1", [NONCE]).host,
     ):
         try:
             host = decode()
@@ -219,12 +343,30 @@ def test_answer_always_fits_and_keeps_the_gravest_state(checks: dict[str, Check]
     datagram = protocol.encode_response(response, (KEY,), size)
     assert len(datagram) <= size
     told = protocol.decode_response(datagram, (KEY,), size, "compute1", NONCE).checks
+    assert not any(check.storage for check in told.values())
     for state in ("failed", "unknown"):
         if any(check.state == state for check in checks.values()) and not any(
             check.state == "failed" for check in checks.values() if state == "unknown"
         ):
             assert any(check.state == state for check in told.values())
     assert bool(told) == bool(checks)
+
+
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=40), st.builds(Check, states, st.text(max_size=99)), max_size=40
+    ),
+    states,
+    st.integers(512, 2000),
+)
+def test_no_crowd_of_services_drives_the_storage_out_of_an_answer(
+    services: dict[str, Check], state: str, size: int
+) -> None:
+    checks = {**services, "storage": Check(state, "/var/lib/nova/instances", storage=True)}
+    datagram = protocol.encode_response(Response("compute1", NONCE, 1.0, checks, True), (KEY,), size)
+    told = protocol.decode_response(datagram, (KEY,), size, "compute1", NONCE)
+    assert told.leaving
+    assert {name: check.state for name, check in told.checks.items() if check.storage} == {"storage": state}
 
 
 def test_long_evidence_is_cut_in_the_middle() -> None:

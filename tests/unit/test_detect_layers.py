@@ -13,14 +13,18 @@ import icmplib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from settings_files import controller
 
 from hass_runtime.agent.protocol import Check
 from hass_runtime.bmc import BmcClient, BmcError
+from hass_runtime.daemon import detectors_of
 from hass_runtime.detect.knock import Door, Knock, _came, knock
 from hass_runtime.detect.network import NetworkDetector
 from hass_runtime.detect.power import PowerDetector
 from hass_runtime.detect.services import ServiceDetector, judge
 from hass_runtime.domain import Bmc, Host, Layer, Verdict
+from hass_runtime.memory import GATEWAY
+from hass_runtime.remedy.silence import ears_of
 
 HOST = Host("compute1", "127.0.0.1", bmc=Bmc("192.0.2.1", "admin", "s3cret"))
 
@@ -68,6 +72,12 @@ def test_power_never_raises(monkeypatch: pytest.MonkeyPatch, error: Exception) -
         ),
         ({"a": Check("unknown", "x")}, Verdict.UNKNOWN, "a unknown: x"),
         ({}, Verdict.UNKNOWN, "the agent checks nothing"),
+        (
+            {"nova-compute": Check("ok"), "storage": Check("failed", "hangs for 12 s", storage=True)},
+            Verdict.OK,
+            "nova-compute ok",
+        ),
+        ({"storage": Check("ok", storage=True)}, Verdict.UNKNOWN, "the agent checks nothing"),
     ],
 )
 def test_service_verdict(checks: dict[str, Check], verdict: Verdict, evidence: str) -> None:
@@ -256,8 +266,8 @@ class Kernel:
                 kernel("receive")
                 raise AssertionError("nobody answers here")
 
-        monkeypatch.setattr("hass_runtime.detect.services.socket.socket", Socket)
-        monkeypatch.setattr("hass_runtime.detect.services._readable", lambda sock, left: True)
+        monkeypatch.setattr("hass_runtime.detect.agent_poll.socket.socket", Socket)
+        monkeypatch.setattr("hass_runtime.detect.agent_poll._readable", lambda sock, left: True)
         reading = ServiceDetector(2468, b"k" * 32, 0.5, 1024).read(HOST)
         return reading.verdict, reading.evidence, reading.answered
 
@@ -467,3 +477,16 @@ def test_knocking_at_real_ports() -> None:
     (garbage,) = knock([Door("x", "not an address", 22)], 1.0)
     assert garbage.verdict is Verdict.UNKNOWN
     assert knock([], 1.0) == []
+
+
+def test_daemon_and_fence_knock_as_configured_but_not_at_the_gateway(net: Net, tmp_path: Path) -> None:
+    settings = controller(tmp_path, {"detector.tcp_ports": "22, 2222"})
+    host = Host("compute1", "10.0.0.2")
+    watch = next(each for each in detectors_of(settings) if each.layer is Layer.NETWORK)
+    for eye in (watch, ears_of(settings)[0]):
+        net.knocked = []
+        assert eye.read(host).verdict is Verdict.FAILED
+        assert net.knocked == [("10.0.0.2", 22), ("10.0.0.2", 2222)]
+    net.knocked = []
+    assert watch.read(Host(GATEWAY, "10.0.0.1")).verdict is Verdict.FAILED
+    assert net.knocked == []

@@ -5,13 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from types import SimpleNamespace
 
 import pytest
 
-import hass_runtime.detect
 from hass_runtime.agent import protocol
 from hass_runtime.agent.protocol import Check
+from hass_runtime.detect import agent_poll
 from hass_runtime.domain import Host
 from hass_runtime.remedy.agent import UdpAgent
 from hass_runtime.remedy.restart import AgentSilent
@@ -65,8 +64,19 @@ def test_a_closed_port_is_said():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    with pytest.raises(AgentSilent, match="cannot be asked: Connection refused"):
+    with pytest.raises(
+        AgentSilent, match=r"no agent 127\.0\.0\.1:\d+: the host says that the port is closed"
+    ):
         ask(port)
+
+
+def test_an_agent_that_cannot_be_asked_is_silent():
+    with pytest.raises(AgentSilent, match="no polling key is configured"):
+        UdpAgent(Host("compute1", "127.0.0.1"), 2468, (), 1.0, SIZE).checks()
+    long = UdpAgent(Host("c" * 2000, "127.0.0.1"), 2468, (KEY,), 1.0, SIZE)
+    with pytest.raises(AgentSilent, match="does not fit into 1024 bytes"):
+        long.checks()
+    assert "does not fit into 1024 bytes" in long.restart("nova-compute")
 
 
 def test_a_restart_is_asked_of_this_very_host(monkeypatch):
@@ -76,8 +86,7 @@ def test_a_restart_is_asked_of_this_very_host(monkeypatch):
         asked.append(arguments)
         return "is no unit"
 
-    stub = SimpleNamespace(restart=restart)
-    monkeypatch.setattr(hass_runtime.detect, "agent_poll", stub, raising=False)
+    monkeypatch.setattr(agent_poll, "restart", restart)
     host = Host("compute1", "127.0.0.1")
     assert UdpAgent(host, 2468, (KEY,), 5.0, SIZE).restart("driver") == "is no unit"
     assert asked == [(host, 2468, (KEY,), 5.0, SIZE, "driver")]

@@ -115,6 +115,16 @@ def test_names_are_compared_whole():
     assert [found.id for found in cloud(wire).evacuations("compute1", 0.0)] == [2]
 
 
+def test_all_compute_services_are_one_question():
+    wire = Wire(Reply({"services": [service("compute10"), service("compute1")]}))
+    assert [found.host for found in cloud(wire).compute_services()] == ["compute10", "compute1"]
+    (asked,) = wire.seen
+    assert (asked.path, asked.params) == ("/os-services", {"binary": "nova-compute"})
+    assert asked.microversion == f"compute {READ_MICROVERSION}"
+    with pytest.raises(CloudError, match="list all nova-compute services: Nova says 503"):
+        cloud(Wire(Reply({}, 503))).compute_services()
+
+
 @pytest.mark.parametrize(
     ("key", "path", "rows", "read"),
     [

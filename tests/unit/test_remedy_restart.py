@@ -154,6 +154,13 @@ NAMES = st.sampled_from(["libvirt", "nova-compute", "driver", "…"])
 CHECKS = st.dictionaries(NAMES, st.builds(Check, st.sampled_from(["ok", "failed", "unknown"])))
 
 
+def test_a_storage_is_no_service_to_restart():
+    cut_off = Check("failed", "hangs for 12 s", storage=True)
+    assert wanted({**BROKEN, "storage": cut_off}, nova_down=False) == ("nova-compute",)
+    agent = Agent({**BROKEN, "storage": cut_off}, {**FINE, "storage": cut_off})
+    assert restarter(agent).run().asked == ("nova-compute",)
+
+
 @given(CHECKS, st.booleans())
 def test_only_what_failed_is_ever_restarted(checks, nova_down):
     for name in wanted(checks, nova_down):

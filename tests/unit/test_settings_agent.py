@@ -7,6 +7,8 @@ import socket
 import pytest
 from settings_files import KEY, agent, problems, write
 
+from hass_runtime.agent.checks import CheckRunner
+from hass_runtime.agent.restarting import units_behind
 from hass_runtime.settings import load_agent
 from hass_runtime.settings.agent_keys import DEFAULT_CHECKS
 
@@ -47,12 +49,37 @@ def test_checks_add_to_the_default_ones_and_replace_them(tmp_path):
     }
 
 
+def test_storage_and_the_units_of_libvirt_are_taken_and_the_agent_understands_them(tmp_path):
+    specs = {
+        "checks.libvirtd": "libvirt virtqemud.service",
+        "checks.storage": "storage shared /srv/nova '/srv/more room'",
+    }
+    settings = agent(tmp_path, specs)
+    assert settings.checks["libvirtd"] == "libvirt virtqemud.service"
+    names = CheckRunner(settings.checks, "qemu:///system", 2.0).names
+    assert names == ("libvirtd", "nova-compute", "qemu", "storage")
+
+
+def test_what_runs_on_a_host_by_default_can_be_restarted():
+    behind = {name: units_behind(spec) for name, spec in DEFAULT_CHECKS.items()}
+    assert behind == {
+        "libvirtd": ("libvirtd.service", "virtqemud.service"),
+        "nova-compute": ("nova-compute.service", "openstack-nova-compute.service"),
+        "qemu": (),
+        "storage": (),
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "where", "says"),
     [
         ({"checks.x": "ping it"}, "[checks] x", "no such kind of check"),
         ({"checks.x": "unit"}, "[checks] x", "unit needs something after it"),
-        ({"checks.x": "libvirt now"}, "[checks] x", "too many words after libvirt"),
+        ({"checks.x": "libvirt now"}, "[checks] x", "now is no unit such as libvirtd.service"),
+        ({"checks.x": "driver now"}, "[checks] x", "too many words after driver"),
+        ({"checks.x": "storage"}, "[checks] x", "storage needs something after it"),
+        ({"checks.x": "storage shared"}, "[checks] x", "storage needs something after it"),
+        ({"checks.x": "storage /srv instances"}, "[checks] x", "instances is no absolute path"),
         ({"checks.x": "process a b"}, "[checks] x", "too many words after process"),
         ({"checks.x": "command 'a"}, "[checks] x", "no closing quotation"),
         ({"polling.listen_port": "x"}, "[polling] listen_port", "not a whole number"),
