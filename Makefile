@@ -2,6 +2,8 @@
 #
 #   make demo            power cut in an embedded cloud, seen live       (KEEP=1 leaves it running)
 #   make test            lint, unit and integration tests                (installs Debian packages if root)
+#   make kill-everywhere the controller killed at every line of its journal, as a real process
+#   make mutations       each safety rule broken on purpose: the simulator has to see it
 #   make lint bench docs venv clean
 #
 # Slow set-up (the environment of the embedded Nova and Keystone) is kept in HASS_CACHE_DIR, by default
@@ -13,7 +15,7 @@ BIN := $(VENV)/bin
 REPORT ?= hass-report.html
 KEEP ?=
 
-.PHONY: demo test lint unit integration bench docs venv dev clean
+.PHONY: demo test lint unit integration kill-everywhere mutations bench docs venv dev clean
 
 venv: $(VENV)/.ready
 dev: $(VENV)/.ready-dev
@@ -50,6 +52,14 @@ unit: dev
 
 integration: dev
 	$(BIN)/python -m pytest tests/integration -v
+
+# The controller killed by SIGKILL at every journal boundary of an incident: half an hour on two cores.
+# `make integration` tries every ninth.
+kill-everywhere: dev
+	HASS_KILL_STRIDE=1 HASS_KILL_CLUSTERS=2 $(BIN)/python -m pytest tests/integration/test_kill_everywhere.py -v
+
+mutations: dev
+	$(BIN)/python tests/simulation/mutate.py --jobs 2
 
 bench: venv
 	$(BIN)/python benchmarks/recovery.py

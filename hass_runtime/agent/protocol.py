@@ -117,7 +117,8 @@ class Request:
 class Response:
     """``nonce`` is the request's; ``host`` the answering host; ``at`` its time.
 
-    ``leaving``: the host is being shut down, because somebody asked it to.
+    ``leaving``: the host is being shut down, because somebody asked it to. ``boot`` names the boot that it
+    lives in, "" when it does not tell.
     """
 
     host: str
@@ -125,6 +126,7 @@ class Response:
     at: float
     checks: Mapping[str, Check] = field(default_factory=dict)
     leaving: bool = False
+    boot: str = ""
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,8 @@ def encode_response(response: Response, keys: Sequence[bytes], size: int) -> byt
                 fields["storage"] = storage
             if response.leaving:
                 fields["leaving"] = True
+            if response.boot:
+                fields["boot"] = response.boot
             body = _pack(fields)
             if len(body) + _HEADER <= size:
                 return _sign(body, keys)
@@ -217,7 +221,12 @@ def decode_response(datagram: bytes, keys: Sequence[bytes], size: int, host: str
     if body.get("r") != "checks":
         raise GarbageError("not a poll response")
     response = Response(
-        _text(body, "host"), _nonce(body), _number(body, "at"), _checks(body), _flag(body, "leaving")
+        _text(body, "host"),
+        _nonce(body),
+        _number(body, "at"),
+        _checks(body),
+        _flag(body, "leaving"),
+        _text(body, "boot") if "boot" in body else "",
     )
     _suits(response, host, (nonce,))
     return response

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hass_runtime.agent import protocol
+from hass_runtime.agent.boot import boot_id
 from hass_runtime.agent.checks import CheckRunner
 from hass_runtime.agent.leaving import Lookout
 from hass_runtime.agent.restarting import Restarts
@@ -73,6 +74,7 @@ class Agent:
         self._checks = CheckRunner(settings.checks, settings.libvirt_uri, timeout, self._wake, settings.host)
         self._restarts = Restarts(settings.checks, timeout, self._wake)
         self._lookout = Lookout(self._wake)
+        self._boot = boot_id(settings.boot_id_file)
         self._started = time.time()
         self._ending_since: float | None = None
         self._stopping = False
@@ -205,7 +207,7 @@ class Agent:
 
     def _answer_poll(self, pending: _Pending, results: dict[str, protocol.Check]) -> None:
         nonce, leaving = pending.request.nonce, self._lookout.leaving
-        response = protocol.Response(self._host, nonce, time.time(), results, leaving)
+        response = protocol.Response(self._host, nonce, time.time(), results, leaving, self._boot)
         self._send(pending, lambda: protocol.encode_response(response, (pending.key,), pending.room))
 
     def _answer_order(self, pending: _Pending, order: protocol.Order) -> bool:

@@ -32,14 +32,18 @@ HOST_EVENTS = {
     "agent-start": "Start the HASS agent on HOST.",
 }
 SERVICE_EVENTS = {
-    "service-stop": "Stop a service on HOST (nova-compute).",
-    "service-start": "Start a service on HOST (nova-compute).",
+    "service-stop": "Stop a service on HOST (nova-compute, libvirtd or qemu).",
+    "service-start": "Start a service on HOST (nova-compute, libvirtd or qemu).",
 }
 GLOBAL_EVENTS = {
     "nova-api-cut": "Make the Nova API refuse everything.",
     "nova-api-restore": "Let the Nova API answer again.",
     "controller-kill": "Kill the controller with SIGKILL.",
     "controller-start": "Start the controller again.",
+    "controller-network-cut": "Cut the controller off from all hosts and BMCs.",
+    "controller-network-restore": "Connect the controller again.",
+    "database-cut": "Lock the controller's database: nothing can be written.",
+    "database-restore": "Unlock the database again.",
 }
 
 
@@ -247,6 +251,23 @@ def demo(keep: bool, report: Path) -> None:
 
     interruptible()
     sys.exit(show.run(keep, report, look_around, uninterrupted))
+
+
+@sandbox.command()
+@click.argument("scenario", metavar="SCENARIO.yml", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--quiet", "-q", is_flag=True, help="Only what came of it, not what happened.")
+@click.option("--keep", is_flag=True, help="Leave the sandbox running afterwards, until Ctrl-C.")
+def play(scenario: Path, as_json: bool, quiet: bool, keep: bool) -> None:
+    """Play a scenario file in an embedded cluster made for it, in real time.
+
+    Exit status: 0 when every expectation held and no safety rule was broken, 1 otherwise, 2 for wrong usage
+    or a file that cannot be used here.
+    """
+    from hass_runtime.sandbox import playing
+
+    interruptible()
+    sys.exit(playing.run(scenario, as_json, quiet, keep, look_around, uninterrupted))
 
 
 def _host_event(name: str, text: str) -> Callable[[str], None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from hass_runtime.cli import verdict
 from hass_runtime.simulator.explore import explore
 from hass_runtime.simulator.record import text_of
 from hass_runtime.simulator.run import Result
@@ -126,31 +127,17 @@ def _show(result: Result, log: str, problem: str, as_json: bool, quiet: bool, se
     if not quiet and not several:
         click.echo(log, nl=False)
         click.echo()
-    for judgement in result.judgements:
-        if not (quiet or several) or not judgement.held:
-            click.echo(judgement.text())
-    for violation in result.violations:
-        click.echo(f"BROKEN  {violation.text()}")
+    verdict.tell(result, quiet or several)
     if problem:
         click.echo(problem)
-    held = sum(judgement.held for judgement in result.judgements)
-    broken = f"{len(result.violations)} safety rules broken" if result.violations else "no safety rule broken"
-    click.echo(f"{held} of {len(result.judgements)} expectations held, {broken}")
+    verdict.count(result)
 
 
 def _show_json(result: Result, problem: str, quiet: bool) -> None:
     if not quiet:
         for entry in result.entries:
             click.echo(entry.json())
-    for judgement in result.judgements:
-        wanted = judgement.expectation
-        row = {
-            "t": judgement.at,
-            "event": "expectation.held" if judgement.held else "expectation.failed",
-            "subject": wanted.text or wanted.what,
-            "words": judgement.words,
-        }
-        click.echo(json.dumps(row))
+    verdict.judgements_as_json(result)
     if problem:
         click.echo(
             json.dumps(
@@ -162,13 +149,4 @@ def _show_json(result: Result, problem: str, quiet: bool) -> None:
                 }
             )
         )
-    ended = {
-        "t": result.scenario.run_for,
-        "event": "simulation.ended",
-        "subject": result.scenario.name,
-        "ok": result.ok and not problem,
-        "violations": [
-            {"t": v.t, "rule": v.rule, "subject": v.subject, "words": v.words} for v in result.violations
-        ],
-    }
-    click.echo(json.dumps(ended))
+    verdict.end_as_json(result, "simulation.ended", result.ok and not problem)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hass_runtime.decide.decisions import CloseIncident, Decision, EndOrder, Launch, SetState
-from hass_runtime.decide.diagnosis import signs
+from hass_runtime.decide.diagnosis import signs, stale
 from hass_runtime.decide.ladder import pause_before_retry
 from hass_runtime.decide.symptoms import Sign
 from hass_runtime.decide.view import RESTORE, HostView, LastRun, View
@@ -15,7 +15,7 @@ def coming_back(view: View, host: HostView, incident: Incident) -> list[Decision
     run = host.last_run if host.last_run is not None and host.last_run.playbook == RESTORE else None
     if run is not None and incident.phase == RESTORE:
         if run.status == "successful":
-            return _back(host, incident, run)
+            return _back(view, host, incident, run)
         if host.state is HostState.RESTORING and run.status != "lost":
             spent = run.failures >= view.policy.max_attempts
             to = HostState.QUARANTINED if spent else HostState.EVACUATED
@@ -76,9 +76,14 @@ def well(view: View, host: HostView) -> bool:
     return view.now - max(good_since) >= view.policy.healthy_delay
 
 
-def _back(host: HostView, incident: Incident, run: LastRun) -> list[Decision]:
-    """Restored: ends the incident once every layer was read again, lest old readings open a new one."""
-    if any(layer.reading.at < run.ended_at for layer in host.track.layers.values()):
+def _back(view: View, host: HostView, incident: Incident, run: LastRun) -> list[Decision]:
+    """Restored: ends the incident once every layer was read again, lest old readings open a new one.
+
+    What was not read for so long that it says nothing any more is not waited for.
+    """
+    limits = view.policy.thresholds
+    awaited = [each for each in host.track.layers.values() if not stale(each, view.now, limits)]
+    if any(layer.reading.at < run.ended_at for layer in awaited):
         return []
     return [
         SetState(host.name, HostState.HEALTHY, "it is back in service"),

@@ -152,9 +152,14 @@ def _doubted(track: HostTrack, reading: Reading) -> str:
     return ""
 
 
+def stale(layer: LayerTrack, now: float, limits: Thresholds) -> bool:
+    """True when the last reading is so old that it says nothing any more."""
+    return now - layer.reading.at > limits.stale_after * RARER.get(layer.reading.layer, 1.0)
+
+
 def sign(layer: LayerTrack | None, now: float, limits: Thresholds) -> Sign:
     """How a layer looks at ``now``: see `Sign`. A layer never read, or not lately, is unknown."""
-    if layer is None or now - layer.reading.at > limits.stale_after * RARER.get(layer.reading.layer, 1.0):
+    if layer is None or stale(layer, now, limits):
         return Sign.UNKNOWN
     reading = layer.reading
     if reading.verdict is Verdict.OK:

@@ -31,7 +31,7 @@ class Answer:
 
     ``checks`` None: there was no answer; ``why`` says why in one line, and ``verdict`` what that means:
     FAILED for silence, UNKNOWN when this machine could not put the question. ``answered``: the host lives,
-    even if only its kernel spoke. ``leaving``: it is being shut down.
+    even if only its kernel spoke. ``leaving``: it is being shut down. ``boot``: see protocol.Response.
     """
 
     checks: Mapping[str, protocol.Check] | None
@@ -39,6 +39,7 @@ class Answer:
     verdict: Verdict = Verdict.OK
     why: str = ""
     answered: bool = True
+    boot: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def poll(host: Host, port: int, keys: Sequence[bytes], timeout: float, size: int
     came = _exchange(host, port, timeout, size, 1, datagram, take)
     if came.taken is None:
         return Answer(None, verdict=came.verdict, why=came.why, answered=came.answered)
-    return Answer(came.taken.checks, came.taken.leaving)
+    return Answer(came.taken.checks, came.taken.leaving, boot=came.taken.boot)
 
 
 def restart(

@@ -5,12 +5,15 @@ what Nova says of its nova-compute.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from hass_runtime.agent import protocol
 from hass_runtime.detect import agent_poll
 from hass_runtime.detect.nova_view import NovaView, judge_with_nova
 from hass_runtime.domain import Host, Layer, Reading, Verdict
+
+HEARD_WITHIN = 30.0
+"""Seconds in which Nova hears of a nova-compute that works: three of its heartbeats (`report_interval`)."""
 
 
 class ServiceDetector:
@@ -29,12 +32,15 @@ class ServiceDetector:
         timeout: float,
         max_message_size: int,
         nova_view: NovaView | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._port = port
         self._keys = (key,) if isinstance(key, bytes) else tuple(key)
         self._timeout = timeout
         self._size = max_message_size
         self._nova_view = nova_view
+        self._clock = clock
+        self._fine_since: dict[str, float] = {}
 
     def read(self, host: Host) -> Reading:
         """OK: all services are. FAILED and answered: the agent complains, or Nova misses nova-compute though
@@ -46,21 +52,30 @@ class ServiceDetector:
         An agent does not answer a request older than its clock tolerance, nor one signed with another key:
         both look like silence from here, and are counted in the agent's own log and status line.
         """
-        leaving = False
+        leaving, boot = False, ""
         try:
             answer = agent_poll.poll(host, self._port, self._keys, self._timeout, self._size)
             verdict, evidence, answered = answer.verdict, answer.why, answer.answered
-            if answer.checks is not None:
+            if answer.checks is None:
+                self._fine_since.pop(host.name, None)
+            else:
                 verdict, evidence = self._judge(host, answer.checks)
-                leaving = answer.leaving
+                leaving, boot = answer.leaving, answer.boot
         except Exception as error:  # noqa: BLE001 - a detector never raises
             verdict, answered = Verdict.UNKNOWN, False
             evidence = f"cannot poll the agent: {type(error).__name__}: {error}"
-        return Reading(host.name, self.layer, verdict, evidence, time.time(), answered, leaving)
+        return Reading(host.name, self.layer, verdict, evidence, time.time(), answered, leaving, boot)
 
     def _judge(self, host: Host, checks: Mapping[str, protocol.Check]) -> tuple[Verdict, str]:
         verdict, evidence = judge(checks)
         if self._nova_view is None:
+            return verdict, evidence
+        if verdict is not Verdict.OK:
+            self._fine_since.pop(host.name, None)
+            return verdict, evidence
+        # A nova-compute that has just started, or is in reach again, is heard by Nova a little later.
+        fine_for = self._clock() - self._fine_since.setdefault(host.name, self._clock())
+        if fine_for < HEARD_WITHIN:
             return verdict, evidence
         service, odd = self._nova_view.service(host.name)
         verdict, evidence = judge_with_nova(verdict, evidence, service)

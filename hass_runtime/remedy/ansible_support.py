@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hass_runtime.domain import Host
+from hass_runtime.domain import Host, Verdict
 from hass_runtime.remedy.drain import DrainError
 from hass_runtime.remedy.nova import CloudError, parse_time
 from hass_runtime.remedy.proof import FenceError
@@ -54,19 +54,29 @@ def bmc_of(settings: ControllerSettings, host: Host) -> BmcClient | None:
 
 
 def agent_of(settings: ControllerSettings, host: Host) -> Callable[[], Reading] | None:
-    """Asks the host's agent; None when agents are not configured."""
+    """Asks the host's agent for its services and their storage; None when agents are not configured."""
     from hass_runtime.detect.services import ServiceDetector
+    from hass_runtime.detect.storage import StorageDetector
 
     detection = settings.detection
     if not detection.polling_key:
         return None
-    detector = ServiceDetector(
+    agents = (
         detection.polling_port,
         detection.polling_key,
         detection.probe_timeout,
         settings.network.max_message_size,
     )
-    return lambda: detector.read(host)
+    services, storage = ServiceDetector(*agents), StorageDetector(*agents)
+    return lambda: worst(services.read(host), lambda: storage.read(host))
+
+
+def worst(services: Reading, storage: Callable[[], Reading]) -> Reading:
+    """What stands in the way of a host's use: its services, else a storage that is cut off, else nothing."""
+    if services.verdict is not Verdict.OK:
+        return services
+    cut_off = storage()
+    return cut_off if cut_off.verdict is Verdict.FAILED else services
 
 
 def asked_agent(settings: ControllerSettings, host: Host) -> UdpAgent:

@@ -1,7 +1,7 @@
 """A real BMC per host on loopback: full lanplus, chassis power that really switches the machine.
 
-Two kinds: ``ipmi_sim`` (package openipmi: sensors, event log, watchdog timer) where installed, else
-``pyghmi`` (pure Python: power only). Both read the power state from the host's power file and hand chassis
+Two kinds: ``ipmi_sim`` (package openipmi: sensors and an event log) where installed, else ``pyghmi`` (pure
+Python: power, and a watchdog timer). Both read the power state from the host's power file and hand chassis
 commands to the host's chassis pipe without waiting for them, as real hardware does.
 """
 
@@ -235,7 +235,7 @@ class BmcProcess:
             *("--pipe", str(self.host.chassis_pipe), "--lies-file", str(self.host.lies_file)),
             *("--address", self.host.address, "--port", str(self.host.bmc_port)),
             *("--user", self.host.bmc_user, "--password-file", str(secret)),
-            *("--power-file", str(self.host.power_file)),
+            *("--power-file", str(self.host.power_file), "--watchdog-file", str(self.host.watchdog_file)),
         ]
 
     def _wait_ready(self, child: Child) -> None:

@@ -40,7 +40,7 @@ def cache_dir(environ: Mapping[str, str] | None = None) -> Path:
 def make(
     directory: Path,
     hosts: Sequence[str],
-    instances: int,
+    instances: int | Sequence[Mapping[str, Any]],
     spawn_seconds: float | None,
     log: Callable[[str], None],
 ) -> OpenStack:

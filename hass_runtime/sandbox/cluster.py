@@ -10,11 +10,12 @@ import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,13 @@ from hass_runtime.sandbox.layout import (
     write_private,
 )
 from hass_runtime.sandbox.machine import NOVA_COMPUTE, Machine, MachineError
+from hass_runtime.sandbox.nic import Nic
 from hass_runtime.sandbox.pointer import SandboxError
 from hass_runtime.sandbox.procs import Child, ProcessError, Spawner, hass
 
 CONTROLLER_READY_SECONDS = 60.0
 READY_INTERVAL = 0.1
+LOCK_SECONDS = 10.0  # how long it is tried to lock the database while others use it
 MAX_STARTS = 4  # machines started side by side; more only slow each other down
 
 Log = Callable[[str], None]
@@ -58,12 +61,15 @@ class Sandbox:
         "agent_start": {"agent": True},
     }
     HOST_EVENTS = ("power_cut", "power_restore", *FACTS, "service_stop", "service_start")
-    GLOBAL_EVENTS = ("nova_api_cut", "nova_api_restore", "controller_kill", "controller_start")
+    GLOBAL_EVENTS = (
+        *("nova_api_cut", "nova_api_restore", "controller_kill", "controller_start"),
+        *("database_cut", "database_restore", "controller_network_cut", "controller_network_restore"),
+    )
 
     def __init__(
         self,
         hosts: int | list[str] = 3,
-        instances: int = 6,
+        instances: int | Sequence[Mapping[str, Any]] = 6,
         directory: Path | None = None,
         controller: bool = True,
         spawn_seconds: float | None = None,
@@ -71,23 +77,41 @@ class Sandbox:
         overrides: Mapping[str, Mapping[str, object]] | None = None,
         openstack: Callable[[Sandbox], cloud.OpenStack] | None = None,
         log: Log = lambda line: None,
+        without_bmc: Collection[str] = (),
+        gateway: bool = False,
+        with_watchdog: Collection[str] = (),
+        quick: bool = True,
+        controller_argv: Callable[[Path], list[str]] = lambda config: hass(
+            "controller", "--config", str(config)
+        ),
     ) -> None:
-        """``instances`` (vm1, vm2, …) are spread over the hosts in turn.
+        """``instances``: so many (vm1, vm2, …), spread over the hosts in turn, or mappings with name, host,
+        state (active or stopped) and metadata.
 
         ``overrides``: section -> key -> value in hass.conf.
         ``spawn_seconds``: how long a guest takes to start. ``bmc_kind``: ipmi_sim or pyghmi, default what is
-        there. ``openstack``: what makes the OpenStack process, default the real one.
+        there. ``openstack``: what makes the OpenStack process, default the real one. ``without_bmc``: hosts
+        that have none. ``gateway``: the controller has one, by which it notices that it is cut off itself.
+        ``with_watchdog``: hosts that keep the watchdog timer of their BMC armed; only that of pyghmi counts.
+        ``quick``: times that suit a demo. ``controller_argv``: from the configuration to the command that
+        starts the controller.
         """
-        if instances < 0:
+        if isinstance(instances, int) and instances < 0:
             raise SandboxError(f"instances: {instances}, expected 0 or more")
-        self.instance_count = instances
+        self.wanted_instances = instances
+        self.instance_count = instances if isinstance(instances, int) else len(instances)
+        self._quick = quick
+        self._controller_argv = controller_argv
         self._with_controller = controller
         self.spawn_seconds = spawn_seconds
         self._bmc_kind = bmc_kind or bmc.default_kind()
         self._overrides = overrides
         self._openstack_factory = openstack or _real_openstack
         self.log = log
-        self.layout: Layout = make_layout(hosts, directory)
+        self.layout: Layout = make_layout(
+            hosts, directory, without_bmc=without_bmc, gateway=gateway, with_watchdog=with_watchdog
+        )
+        self._gateway: Nic | None = None
         self.endpoints: Any = None
         self.machines: dict[str, Machine] = {}
         self.instances: dict[str, str] = {}
@@ -98,6 +122,7 @@ class Sandbox:
         self._openstack: cloud.OpenStack | None = None
         self._control: control.ControlServer | None = None
         self._controller: Child | None = None
+        self._database_lock: sqlite3.Connection | None = None
 
     # Life
 
@@ -158,7 +183,11 @@ class Sandbox:
             # After a failure or Ctrl-C nobody waits for the rest: `stop` ends what they wait for.
             pool.shutdown(wait=False, cancel_futures=True)
         self.log(f"{len(self.machines)} hosts are up, BMCs by {self._bmc_kind}")
-        write_controller(layout, self.endpoints, self._overrides)
+        if layout.gateway:
+            port = layout.polling_port
+            self._gateway = Nic(layout.gateway, layout.presence_port, port, port)
+            self._gateway.up()
+        write_controller(layout, self.endpoints, self._overrides, self._quick)
         pointer.write(layout.root, self.log)
         if self._with_controller:
             self.controller_start()
@@ -184,6 +213,9 @@ class Sandbox:
                 self._controller.terminate()
             for machine in self.machines.values():
                 machine.stop()
+            if self._gateway is not None:
+                self._gateway.down()
+            self.database_restore()
             if self._openstack is not None:
                 # Whatever goes wrong here, the keeper ends what is left.
                 with contextlib.suppress(Exception):
@@ -277,6 +309,46 @@ class Sandbox:
     def nova_api_restore(self) -> None:
         self.command("api_restore")
 
+    @property
+    def controller_runs(self) -> bool:
+        return self._controller is not None and self._controller.alive()
+
+    def controller_network_cut(self) -> None:
+        """The controller reaches no host, no BMC and not its own gateway; all of them run on."""
+        if self._gateway is not None:
+            self._gateway.down()
+        for machine in self.machines.values():
+            machine.change(unseen=True)
+
+    def controller_network_restore(self) -> None:
+        for machine in self.machines.values():
+            machine.change(unseen=False)
+        if self._gateway is not None:
+            self._gateway.up()
+
+    def database_cut(self) -> None:
+        """Somebody else holds the controller's database locked: nothing can be written, its lease neither.
+
+        What is in it can still be read, as always with a write-ahead log.
+        """
+        if self._database_lock is not None:
+            return
+        lock = sqlite3.connect(
+            self.layout.database, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error as error:
+            lock.close()
+            raise SandboxError(f"the database cannot be locked: {error}") from error
+        self._database_lock = lock
+
+    def database_restore(self) -> None:
+        lock, self._database_lock = self._database_lock, None
+        if lock is not None:
+            lock.rollback()
+            lock.close()
+
     def controller_kill(self) -> None:
         """SIGKILL to the controller alone: what it had started has to notice by itself."""
         if self._controller is None or not self._controller.alive():
@@ -288,8 +360,7 @@ class Sandbox:
         """Start the controller; returns when its REST API answers."""
         if self._controller is not None and self._controller.alive():
             raise SandboxError("the controller runs already")
-        argv = hass("controller", "--config", str(self.layout.config))
-        self._controller = self.spawner.spawn("controller", argv)
+        self._controller = self.spawner.spawn("controller", self._controller_argv(self.layout.config))
         deadline = time.monotonic() + CONTROLLER_READY_SECONDS
         while not _answers(f"{self.layout.rest_url}/healthz"):
             if not self._controller.alive():
@@ -386,7 +457,7 @@ def _real_openstack(sandbox: Sandbox) -> cloud.OpenStack:
     return cloud.make(
         sandbox.layout.root / "openstack",
         [host.name for host in sandbox.layout.hosts],
-        sandbox.instance_count,
+        sandbox.wanted_instances,
         sandbox.spawn_seconds,
         sandbox.log,
     )

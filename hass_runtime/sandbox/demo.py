@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,12 +19,12 @@ from hass_runtime.sandbox import demo_view as view
 from hass_runtime.sandbox.cluster import Sandbox, running_on
 from hass_runtime.sandbox.demo_view import Seen, Server
 from hass_runtime.sandbox.layout import LayoutError
+from hass_runtime.sandbox.nova_user import NovaRefused, NovaUser
 from hass_runtime.sandbox.pointer import SandboxError
 
 HOSTS = 3
 INSTANCES = 6
 VICTIM = "compute2"
-MICROVERSION = "2.90"
 REQUEST_SECONDS = 5.0
 LOOK_EVERY = 0.5  # each look costs Nova a tenth of a second of one core
 HEALTHY_SECONDS = 60.0
@@ -37,51 +36,21 @@ class DemoFailed(Exception):
     """Why the demo did not end as it should; one clear line."""
 
 
-def get_json(url: str, headers: Mapping[str, str] | None = None) -> Any:
+def get_json(url: str) -> Any:
     """One GET; raises OSError or ValueError."""
-    request = urllib.request.Request(url, headers=dict(headers or {}))
-    with urllib.request.urlopen(request, timeout=REQUEST_SECONDS) as reply:
+    with urllib.request.urlopen(url, timeout=REQUEST_SECONDS) as reply:
         return json.load(reply)
 
 
 class NovaEye:
-    """Looks at Nova from outside, as any operator's script would; HASS is not asked."""
+    """Looks at Nova from outside."""
 
     def __init__(self, endpoints: Any) -> None:
-        self._ends = endpoints
-        self._token = ""
-
-    def _log_in(self) -> None:
-        ends = self._ends
-        body = {
-            "auth": {
-                "identity": {
-                    "methods": ["password"],
-                    "password": {
-                        "user": {
-                            "name": ends.username,
-                            "domain": {"name": ends.user_domain},
-                            "password": ends.password,
-                        }
-                    },
-                },
-                "scope": {"project": {"name": ends.project_name, "domain": {"name": ends.project_domain}}},
-            }
-        }
-        request = urllib.request.Request(
-            f"{ends.auth_url.rstrip('/')}/auth/tokens",
-            data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=REQUEST_SECONDS) as reply:
-            self._token = reply.headers["X-Subject-Token"]
+        self._user = NovaUser(endpoints)
 
     def servers(self) -> tuple[Server, ...]:
-        """All instances; raises OSError or ValueError."""
-        if not self._token:
-            self._log_in()
-        headers = {"X-Auth-Token": self._token, "OpenStack-API-Version": f"compute {MICROVERSION}"}
-        data = get_json(f"{self._ends.nova_url.rstrip('/')}/servers/detail?all_tenants=1", headers)
+        """All instances; raises NovaRefused, OSError or ValueError."""
+        data = self._user.get("/servers/detail?all_tenants=1")
         return tuple(
             Server(
                 name=row["name"],
@@ -112,7 +81,7 @@ class Observer:
             seen = replace(seen, trouble=f"the REST API does not answer: {error}")
         try:
             seen = replace(seen, servers=self._nova.servers())
-        except (OSError, ValueError, KeyError) as error:
+        except (NovaRefused, OSError, ValueError, KeyError) as error:
             seen = replace(seen, trouble=f"Nova does not answer: {error}")
         self._last = replace(seen, at=time.time())
         return self._last

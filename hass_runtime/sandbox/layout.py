@@ -12,7 +12,7 @@ import re
 import secrets
 import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,16 +24,18 @@ MAX_HOSTS = 200
 PLAIN_PATH = re.compile(r"[\w/.+-]+", re.ASCII)
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
 
-# Values that a real cluster takes from the guide, sized so that a demo is quick.
-SANDBOX_VALUES: Mapping[str, str] = {
-    "polling_interval": "1",
-    "polling_threshold": "2",
-    "wait_restart_threshold": "2",
-    "network_transient_time": "5",
-    "heartbeat_time": "2",
-    "probe_timeout": "1",
-    "shared_storage": "true",
-    "max_message_size": "1024",
+# What an agent here checks: each has a marker file that stands for it.
+SERVICES = ("nova-compute", "libvirtd", "qemu")
+
+# Times that a real cluster takes from the guide, sized so that a demo is quick.
+QUICK_VALUES: Mapping[str, Mapping[str, str]] = {
+    "detection": {
+        "polling_interval": "1",
+        "polling_threshold": "2",
+        "wait_restart_threshold": "2",
+        "probe_timeout": "1",
+    },
+    "default": {"network_transient_time": "5", "heartbeat_time": "2"},
 }
 
 
@@ -66,15 +68,28 @@ class HostLayout:
     dir: Path
     bmc_user: str = "hass"
     bmc_password: str = field(default="", repr=False)
+    has_bmc: bool = True
+    keeps_watchdog: bool = False
+    """Whether its operating system keeps the watchdog timer of its BMC armed."""
 
     @property
     def agent_config(self) -> Path:
         return self.dir.parent.parent / f"hass_compute-{self.name}.conf"
 
     @property
+    def boot_file(self) -> Path:
+        """The name of its present boot."""
+        return self.dir / "boot"
+
+    @property
     def power_file(self) -> Path:
         """What the BMC answers: ``1`` on, ``0`` off. Written by the supervisor only."""
         return self.dir / "power"
+
+    @property
+    def watchdog_file(self) -> Path:
+        """When its system last re-armed the BMC's watchdog timer, seconds of the monotonic clock."""
+        return self.dir / "watchdog"
 
     @property
     def lies_file(self) -> Path:
@@ -89,7 +104,11 @@ class HostLayout:
     @property
     def compute_marker(self) -> Path:
         """Exists exactly while the nova-compute of this host runs."""
-        return self.dir / "nova-compute.up"
+        return self.marker("nova-compute")
+
+    def marker(self, service: str) -> Path:
+        """Exists exactly while that service runs, as this host itself sees it."""
+        return self.dir / f"{service}.up"
 
     @property
     def inlet_file(self) -> Path:
@@ -109,6 +128,8 @@ class Layout:
     presence_port: int
     rest_port: int
     key: str = field(repr=False)
+    gateway: str = ""
+    """The address of the controller's own gateway, "" when there is none."""
 
     @property
     def config(self) -> Path:
@@ -121,6 +142,10 @@ class Layout:
     @property
     def state_dir(self) -> Path:
         return self.root / "state"
+
+    @property
+    def database(self) -> Path:
+        return self.state_dir / "hass.db"
 
     @property
     def rest_url(self) -> str:
@@ -136,7 +161,12 @@ class Layout:
 
 
 def make_layout(
-    hosts: int | Sequence[str] = 3, directory: Path | None = None, rng: random.Random | None = None
+    hosts: int | Sequence[str] = 3,
+    directory: Path | None = None,
+    rng: random.Random | None = None,
+    without_bmc: Collection[str] = (),
+    gateway: bool = False,
+    with_watchdog: Collection[str] = (),
 ) -> Layout:
     """Choose directory, addresses, ports and secrets; makes the directories, writes no configuration.
 
@@ -168,6 +198,8 @@ def make_layout(
                 inner_port=inner,
                 dir=root / "hosts" / name,
                 bmc_password=secrets.token_hex(8),
+                has_bmc=name not in without_bmc,
+                keeps_watchdog=name in with_watchdog,
             )
             for name, address in zip(names, addresses, strict=True)
         ),
@@ -175,6 +207,7 @@ def make_layout(
         presence_port=presence,
         rest_port=rest,
         key=secrets.token_hex(24),
+        gateway=addresses[0].rpartition(".")[0] + ".1" if gateway else "",
     )
     for path in (layout.logs, layout.state_dir, *(h.dir for h in layout.hosts)):
         path.mkdir(parents=True, mode=0o700)
@@ -255,28 +288,32 @@ def agent_config(layout: Layout, host: HostLayout) -> str:
     """Text of hass_compute.conf for one host."""
     return _ini(
         {
-            "agent": {"host": host.name},
+            "agent": {"host": host.name, "boot_id_file": str(host.boot_file)},
             "polling": {
                 "listen_address": host.address,
                 "listen_port": host.inner_port,
                 "polling_key": layout.key,
             },
             "log": {"level": "INFO", "location": layout.logs / f"agent-{host.name}.log"},
-            # There is no libvirtd here, and nova-compute is no systemd unit: its marker file stands for it.
+            # There is no libvirtd here, and nova-compute is no systemd unit: marker files stand for them.
             "checks": {
-                "libvirtd": "off",
-                "qemu": "off",
-                "nova-compute": f"command test -e {host.compute_marker}",
+                **{name: f"command test -e {host.marker(name)}" for name in SERVICES},
+                "storage": f"storage {host.dir}",
             },
         }
     )
 
 
 def controller_config(
-    layout: Layout, endpoints: Endpoints, overrides: Mapping[str, Mapping[str, object]] | None = None
+    layout: Layout,
+    endpoints: Endpoints,
+    overrides: Mapping[str, Mapping[str, object]] | None = None,
+    quick: bool = True,
 ) -> str:
-    """Text of hass.conf. ``overrides``: section -> key -> value, on top of the sandbox's own values."""
-    values = SANDBOX_VALUES
+    """Text of hass.conf. ``overrides``: section -> key -> value, on top of the sandbox's own values.
+
+    ``quick``: times that suit a demo; else those that HASS has without any being given.
+    """
     # ICMP to 127/8 is answered by the kernel whatever happens to a host, so reachability is a TCP handshake
     # with the listener that stands for the host's network stack.
     ping = ["timeout", "1", "bash", "-c", f"exec 3<>/dev/tcp/{{address}}/{layout.presence_port}"]
@@ -293,30 +330,21 @@ def controller_config(
         },
         "cluster": {"hosts": ", ".join(h.name for h in layout.hosts)},
         "address": {h.name: h.address for h in layout.hosts},
-        "ipmi": {h.name: f"{h.address}:{h.bmc_port}" for h in layout.hosts},
-        "ipmi_user": {h.name: f"{h.bmc_user},{h.bmc_password}" for h in layout.hosts},
-        "detection": {
-            "polling_interval": values["polling_interval"],
-            "polling_threshold": values["polling_threshold"],
-            "polling_port": layout.polling_port,
-            "wait_restart_threshold": values["wait_restart_threshold"],
-            "polling_key": layout.key,
-            "probe_timeout": values["probe_timeout"],
-        },
-        "default": {
-            "network_transient_time": values["network_transient_time"],
-            "heartbeat_time": values["heartbeat_time"],
-            "shared_storage": values["shared_storage"],
-            "max_message_size": values["max_message_size"],
-        },
+        "ipmi": {h.name: f"{h.address}:{h.bmc_port}" for h in layout.hosts if h.has_bmc},
+        "ipmi_user": {h.name: f"{h.bmc_user},{h.bmc_password}" for h in layout.hosts if h.has_bmc},
+        "detection": {"polling_port": layout.polling_port, "polling_key": layout.key},
+        "default": {"shared_storage": "true", "max_message_size": "1024"},
         "detector": {"ping_command": repr(ping)},
-        "database": {"path": layout.state_dir / "hass.db"},
+        "database": {"path": layout.database},
         "log": {"level": "INFO", "location": layout.logs / "hass.log"},
         "RESTful": {"port": layout.rest_port},
         "paths": {"state_dir": layout.state_dir},
     }
-    for section, keys in (overrides or {}).items():
-        sections.setdefault(section, {}).update(keys)
+    if layout.gateway:
+        sections["openstack"]["openstack_external_network_gateway_ip"] = layout.gateway
+    for given in (QUICK_VALUES if quick else {}, overrides or {}):
+        for section, keys in given.items():
+            sections.setdefault(section, {}).update(keys)
     return _ini(sections)
 
 
@@ -328,7 +356,10 @@ def write_agents(layout: Layout) -> None:
 
 
 def write_controller(
-    layout: Layout, endpoints: Endpoints, overrides: Mapping[str, Mapping[str, object]] | None = None
+    layout: Layout,
+    endpoints: Endpoints,
+    overrides: Mapping[str, Mapping[str, object]] | None = None,
+    quick: bool = True,
 ) -> None:
     """Write hass.conf, readable by the owner only; OpenStack has to be up, its address is in there."""
-    write_private(layout.config, controller_config(layout, endpoints, overrides))
+    write_private(layout.config, controller_config(layout, endpoints, overrides, quick))

@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,9 +24,12 @@ from hass_runtime.sandbox.procs import Child, ProcessError, Spawner, hass
 
 AGENT_READY_SECONDS = 20.0
 READY_INTERVAL = 0.05
+WATCHDOG_EVERY = 1.0  # seconds between two times that an operating system re-arms its watchdog timer
 # Off to on in a power cycle or reset: long enough for a watcher to see it, short for a demo.
 CYCLE_SECONDS = 1.0
 NOVA_COMPUTE = "nova-compute"
+# Service -> the fact of `Wanted` that says whether it runs.
+SERVICES = {NOVA_COMPUTE: "compute", "libvirtd": "libvirtd", "qemu": "qemu"}
 
 
 class Cloud(Protocol):
@@ -40,15 +44,23 @@ class MachineError(Exception):
 
 @dataclass
 class Wanted:
-    """What a machine is meant to be."""
+    """What a machine is meant to be.
 
+    ``mains``: it is fed, so that it can be switched on. ``unseen``: it and its BMC are cut off from the
+    controller alone. ``libvirtd`` and ``qemu`` are what its agent finds of them.
+    """
+
+    mains: bool = True
     powered: bool = False
     hung: bool = False
     reachable: bool = True
     agent: bool = True
     compute: bool = True
+    libvirtd: bool = True
+    qemu: bool = True
     bmc: bool = True
     bmc_lies: bool = False
+    unseen: bool = False
 
 
 class Machine:
@@ -64,7 +76,7 @@ class Machine:
         log: Callable[[str], None],
     ) -> None:
         self.host = host
-        self.wanted = Wanted()
+        self.wanted = Wanted(bmc=host.has_bmc)
         self.bmc = BmcProcess(host, spawner, bmc_kind)
         self._chassis = ChassisPipe(host.chassis_pipe, self.chassis, lambda line: log(f"{host.name}: {line}"))
         self.nic = Nic(host.address, layout.presence_port, layout.polling_port, host.inner_port)
@@ -74,17 +86,35 @@ class Machine:
         self._agent: Child | None = None
         # OpenStack starts with nova-compute running on every host.
         self._compute_runs = True
+        self._stopped = threading.Event()
+        if host.keeps_watchdog:
+            name = f"watchdog-{host.name}"
+            threading.Thread(target=self._keep_watchdog, name=name, daemon=True).start()
 
     # Events
 
     def power(self, on: bool) -> None:
-        """Power on boots everything; power off kills agent, network and guests before it returns."""
+        """Power on boots everything; power off kills agent, network and guests before it returns.
+
+        A machine that gets no mains stays off, whoever switches it on.
+        """
         with self._lock:
+            on = on and self.wanted.mains
             if on and not self.wanted.powered:
                 # A fresh boot: what hung or was stopped by hand does not survive it.
-                self.wanted.hung, self.wanted.agent, self.wanted.compute = False, True, True
+                write_private(self.host.boot_file, f"{uuid.uuid4()}\n")
+                self.wanted.hung = False
+                for what in ("agent", *SERVICES.values()):
+                    setattr(self.wanted, what, True)
             self.wanted.powered = on
             self._settle()
+
+    def mains(self, on: bool) -> None:
+        """The cord is pulled, or put back in: then it boots."""
+        with self._lock:
+            if on != self.wanted.mains:
+                self.wanted.mains = on
+                self.power(on)
 
     def cycle(self) -> None:
         """Off, a moment, on again."""
@@ -113,10 +143,11 @@ class Machine:
             self._settle()
 
     def service(self, name: str, run: bool) -> None:
-        """Start or stop a service; nova-compute is the only one that runs here."""
-        if name != NOVA_COMPUTE:
-            raise MachineError(f"{self.host.name}: {name}: no such service here, expected {NOVA_COMPUTE}")
-        self.change(compute=run)
+        """Start or stop a service. Of libvirtd and qemu there is only what the agent's check finds."""
+        if name not in SERVICES:
+            known = ", ".join(SERVICES)
+            raise MachineError(f"{self.host.name}: {name}: no such service here, expected one of {known}")
+        self.change(**{SERVICES[name]: run})
 
     def status(self) -> dict[str, Any]:
         """Facts and what runs: plain JSON."""
@@ -136,6 +167,7 @@ class Machine:
 
     def stop(self) -> None:
         """End everything that is ours at once; the cloud ends by itself."""
+        self._stopped.set()
         with self._lock:
             self.nic.down()
             if self._agent is not None:
@@ -153,19 +185,27 @@ class Machine:
         self._mark(self.host.lies_file, wanted.bmc_lies)
         if wanted.powered:
             write_private(self.host.power_file, said)
-        if not (running and wanted.reachable):
+        if not (running and wanted.reachable) or wanted.unseen:
             self.nic.down()
         self._settle_agent(wanted.powered and wanted.agent, wanted.hung)
         self._settle_compute(running and wanted.reachable and wanted.compute)
-        # The service as its own host sees it: cut off from the network it still runs.
-        self._mark(self.host.compute_marker, wanted.powered and wanted.compute)
-        if running and wanted.reachable:
+        # The services as their own host sees them: cut off from the network they still run.
+        for service, fact in SERVICES.items():
+            self._mark(self.host.marker(service), wanted.powered and getattr(wanted, fact))
+        if running and wanted.reachable and not wanted.unseen:
             self.nic.up()
         write_private(self.host.power_file, said)
-        if wanted.bmc:
+        if wanted.bmc and not wanted.unseen:
             self.bmc.start()
         else:
             self.bmc.stop()
+
+    def _keep_watchdog(self) -> None:
+        """Re-arm the BMC's watchdog timer as long as the operating system runs."""
+        while not self._stopped.wait(WATCHDOG_EVERY):
+            with self._lock:
+                if self.wanted.powered and not self.wanted.hung and not self._stopped.is_set():
+                    write_private(self.host.watchdog_file, f"{time.monotonic()}\n")
 
     def _settle_agent(self, run: bool, hung: bool) -> None:
         alive = self._agent is not None and self._agent.alive()

@@ -52,6 +52,7 @@ def load_agent(
     checks = _checks(reader)
     check_timeout = reader.number("agent", "check_timeout")
     clock_tolerance = reader.number("polling", "clock_tolerance")
+    boot_id_file = Path(reader.text("agent", "boot_id_file"))
     return AgentSettings(
         path=Path(path),
         notes=reader.finish(),
@@ -65,6 +66,7 @@ def load_agent(
         checks=checks,
         check_timeout=check_timeout,
         clock_tolerance=clock_tolerance,
+        boot_id_file=boot_id_file,
     )
 
 

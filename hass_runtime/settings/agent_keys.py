@@ -24,6 +24,9 @@ _USED = (
         sample="compute1"),
     Key("agent", "check_timeout", Kind.NUMBER, "The longest that one check of a service may take.",
         default="2", unit=_SECONDS, above=0, high=600),
+    Key("agent", "boot_id_file", Kind.PATH,
+        "The file that names the present boot of this host: a host whose name of it has changed went down "
+        "meanwhile, and what ran on it is started again.", default="/proc/sys/kernel/random/boot_id"),
     Key("polling", "listen_port", Kind.PORT,
         "The UDP port to answer on: polling_port in the controller's file.", default="2468", guide=True),
     Key("polling", "listen_address", Kind.ADDRESS, "The address to answer on.", default="0.0.0.0"),

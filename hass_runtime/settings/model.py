@@ -211,8 +211,8 @@ class AgentSettings:
 
     ``key`` is the secret shared with the controllers; empty when none is configured. ``checks`` maps the
     name of a check to its spec (``unit NAME…``, ``process NAME``, ``libvirt [UNIT…]``, ``driver``,
-    ``storage [shared] PATH…``, ``command ARGV…``, ``off``). ``clock_tolerance`` is how far (seconds) the controller's clock may be
-    from this host's.
+    ``storage [shared] PATH…``, ``command ARGV…``, ``off``). ``clock_tolerance`` is how far (seconds) the
+    controller's clock may be from this host's. ``boot_id_file`` holds the name of the host's present boot.
     """
 
     path: Path
@@ -227,3 +227,4 @@ class AgentSettings:
     checks: Mapping[str, str]
     check_timeout: float
     clock_tolerance: float
+    boot_id_file: Path = Path("/proc/sys/kernel/random/boot_id")

@@ -16,17 +16,32 @@ class BmcSilent(Exception):
 
 
 class MadeUpBmc:
-    """One host's BMC. ``told`` hears of each command that it accepted: "off" or "on"."""
+    """One host's BMC. ``told`` hears of each command that it accepted: "off" or "on"; ``read`` of each answer
+    to the question for the power, "" for none.
+    """
 
-    def __init__(self, world: World, host: HostTruth, told: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        world: World,
+        host: HostTruth,
+        told: Callable[[str, str], None],
+        read: Callable[[str, str], None] = lambda host, value: None,
+    ) -> None:
         self._world = world
         self._host = host
         self._told = told
+        self._read = read
 
     def power(self) -> str:
         """ "on" or "off"; raises BmcSilent."""
-        self._answer()
-        return "on" if self._host.power and not self._host.bmc_lies else "off"
+        try:
+            self._answer()
+        except BmcSilent:
+            self._read(self._host.name, "")
+            raise
+        value = "on" if self._host.power and not self._host.bmc_lies else "off"
+        self._read(self._host.name, value)
+        return value
 
     def power_off(self) -> None:
         """Accepted; the power is gone a moment later."""

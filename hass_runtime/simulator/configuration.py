@@ -14,7 +14,7 @@ from hass_runtime.simulator.scenario_model import HostSpec, Scenario, ScenarioEr
 
 _USUAL: dict[str, str] = {
     "openstack.openstack_auth_url": "http://controller:5000/v3",
-    "openstack.openstack_admin_password": "made-up",
+    "openstack.openstack_admin_password": "made-up-password-of-nova",
     "openstack.openstack_external_network_gateway_ip": "192.0.2.1",
     "detection.polling_key": "made-up-key-of-a-world",
     "ipmi_sensor.ipmi_watched_sensors": '["Inlet Temp", "Temp"]',
@@ -65,7 +65,7 @@ def _of_host(number: int, host: HostSpec, cluster: str) -> dict[str, str]:
     address = f"10.{number // 250}.{number % 250}"
     values = {"address": f"{address}.1"}
     if host.ipmi:
-        values |= {"ipmi": f"{address}.2", "ipmi_user": "admin,made-up"}
+        values |= {"ipmi": f"{address}.2", "ipmi_user": "admin,made-up-password-of-a-bmc"}
     if host.zone:
         values["zone"] = host.zone
     if host.cluster != cluster:

@@ -236,8 +236,8 @@ class Modules:
         raise ansible_support.BadArgument(f"{config} names no host {name}")
 
     def _agent_of(self, settings: ControllerSettings, host: Host) -> Callable[[], Reading] | None:
-        ear = Ear(self._in.eyes, Layer.SERVICE)
-        return lambda: ear.read(host)
+        services, storage = Ear(self._in.eyes, Layer.SERVICE), Ear(self._in.eyes, Layer.STORAGE)
+        return lambda: ansible_support.worst(services.read(host), lambda: storage.read(host))
 
     def _asked_agent(self, settings: ControllerSettings, host: Host) -> MadeUpAgent:
         return MadeUpAgent(self._in.world, self._in.world.hosts[host.name])

@@ -7,26 +7,35 @@ it calls a violation is one, whatever HASS believed at the time.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from hass_runtime.controller import Controller
 from hass_runtime.decide.lifecycle import TAKEN_OUT
 from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE
 from hass_runtime.domain import HostState, Incident, MoveState, OrderKind, Outcome, Scope
 from hass_runtime.remedy.moves import in_flight
+from hass_runtime.remedy.restoration import OUR_REASON
+from hass_runtime.remedy.runs import RunSpec
 from hass_runtime.settings import ControllerSettings
 from hass_runtime.simulator.journal import Journal
 from hass_runtime.simulator.nova import Nova
-from hass_runtime.simulator.record import Record
+from hass_runtime.simulator.record import Record, text_of
+from hass_runtime.simulator.watch_proof import LOOK_TO_CALL, RULE_1, ProofWatch
+from hass_runtime.simulator.watch_runs import RunWatch
 from hass_runtime.simulator.world import World
 from hass_runtime.store import HostRow, Run
 
-LOOK_TO_CALL = 2.0  # seconds that may lie between the last look at a host and the call that trusts it
 AGAIN = 5.0  # seconds after which the same command to a BMC is worth a line again
 STUCK_AFTER = 150.0  # seconds in which something has to go on with an incident, or say why not
 
 TWO_WRITERS = "two_writers"
 NO_BUGS = "no bugs"
+GATES = "rule 4: the gates"
+_MILD = frozenset(
+    {"maintenance", "service", "agent", "watchdog", "hardware_warning", "network_only", "bmc_contradiction"}
+)
 _NAMES = re.compile(r"\b(host|vm)?\d[\w.-]*\b")
 
 
@@ -62,11 +71,16 @@ class Monitor:
         self._cluster_of = {host.name: host.cluster for host in settings.hosts}
         self._zone_of = {host.name: host.zone for host in settings.hosts}
         self._network_since: float | None = None
+        self._network_cut: tuple[float, float] | None = None
+        detection = settings.detection
+        self._seen_after = (detection.polling_threshold + 2) * detection.polling_interval
+        self.proof = ProofWatch(world, settings, self.violated, self._seen_after)
+        self.runs = RunWatch(world.hub, settings, journal, self.violated)
         self._changed_at: dict[int, float] = {}
         self._owed: dict[int, tuple[float, dict[str, str]]] = {}
         self._told: set[tuple[str, str]] = set()
         self._last_told: dict[str, tuple[str, float]] = {}
-        self.false_words: set[str] = set()
+        self.false_words = self.proof.false_words
         self.goodbyes: dict[str, float] = {}
         """When the controller last heard from a host that it was being shut down."""
         self.controller_since = 0.0
@@ -94,7 +108,10 @@ class Monitor:
                 hosts = world.running_on(guest)
                 if len(hosts) > 1:
                     self.violated(TWO_WRITERS, guest.name, f"runs on {' and on '.join(hosts)}")
+        self.proof.look()
         if world.controller_network:
+            if self._network_since is not None:
+                self._network_cut = (self._network_since, world.hub.now)
             self._network_since = None
         elif self._network_since is None:
             self._network_since = world.hub.now
@@ -106,6 +123,26 @@ class Monitor:
         if last != what or now - at > AGAIN:  # who asks every half second is told of once
             self._record.add(f"bmc.{what}", host, f"told to switch {what}")
         self._last_told[host] = (what, now)
+        if what == "off":
+            self.proof.told_off(host)
+        at_work = (self._journal.all_incidents[run.incident].host for run in self._fences_at_work())
+        if what == "on" and host in at_work:
+            self.violated(RULE_1, host, "it is switched on while it is fenced: a power cycle is no fence")
+
+    def _fences_at_work(self) -> list[Run]:
+        return [run for run in self._journal.running.values() if run.playbook == FAILURE]
+
+    def read_bmc(self, host: str, value: str) -> None:
+        """A remedy asked for the power: on, off, or "" for no answer."""
+        self.proof.read(host, value)
+
+    def said(self, words: str) -> None:
+        """A line of the controller's log."""
+        self.runs.leak("", "its log", words)
+
+    def begins(self, spec: RunSpec, ill: bool, at_work: Collection[str]) -> None:
+        """A run of a playbook is started."""
+        self.runs.begins(spec, ill, at_work)
 
     def told_nova(self, what: str, subject: str, words: str) -> None:
         """Before an evacuation, and after anything else, is asked of Nova."""
@@ -131,17 +168,7 @@ class Monitor:
     def _evacuate(self, instance: str, source: str) -> None:
         self.evacuations += 1
         self.evacuated.add(source)
-        host, world = self._world.hosts[source], self._world
-        on_for = world.hub.now - host.since if host.power else 0.0
-        # Of whom only a person, or a BMC that lies, says that it is off only its voice tells something else.
-        by_voice = not host.spec.ipmi or not host.bmc_answers or host.bmc_lies or source in self.false_words
-        known = world.reached(host) if by_voice else True
-        if host.power and known and on_for > LOOK_TO_CALL:
-            self.violated(
-                "rule 1: never evacuate before the host is proven off",
-                source,
-                f"{instance} is evacuated, and its host has had power for {on_for:.1f} s",
-            )
+        self.proof.evacuated(source, instance)
         if not self._nova.services[source].forced_down:
             self.violated(
                 "rule 3: force-down before the first evacuation", source, f"{instance} is evacuated"
@@ -162,6 +189,14 @@ class Monitor:
     # -- the journal -----------------------------------------------------------------------------------
 
     def written(self, kind: str, before: Any, after: Any) -> None:
+        if kind == "run":
+            self.runs.run_changed(after)
+        elif kind == "step":
+            self.runs.step(after)
+        elif kind == "order" and after is not None:
+            self.proof.ordered(after)
+        elif kind == "host":
+            self._entered(after)
         if kind == "run" and before is None:
             self._launched(after)
         elif kind == "incident":
@@ -169,8 +204,18 @@ class Monitor:
             if after.fenced_at is not None and (before is None or before.fenced_at is None):
                 self.fences += 1
                 self.fenced.add(after.host)
+                self.proof.fenced(after.host)
         elif kind in ("run", "step", "move", "note"):
             self._changed_at[after.incident] = self._world.hub.now
+
+    def _entered(self, row: HostRow) -> None:
+        """A host is said to be well: then it has been given back to Nova."""
+        service = self._nova.services[row.name]
+        rule = "rule 3: force-down is lifted when host and moves are done"
+        if row.state is HostState.HEALTHY and service.forced_down:
+            self.violated(rule, row.name, "it is called healthy, and is still forced down")
+        if row.state is HostState.HEALTHY and not service.enabled and service.reason.startswith(OUR_REASON):
+            self.violated(rule, row.name, "it is called healthy, and is still disabled by HASS")
 
     def _launched(self, run: Run) -> None:
         incident = self._journal.all_incidents[run.incident]
@@ -182,13 +227,13 @@ class Monitor:
             return
         self._owed.setdefault(incident.id, (self._world.hub.now, self._was_active(host)))
         self._planned(host, incident, now)
-        rule = "rule 4: the gates"
+        self.proof.begun(host, incident, self._journal.orders(now))
+        rule = GATES
         since = self._network_since
-        detection = self._settings.detection
-        seen_after = (detection.polling_threshold + 2) * detection.polling_interval
-        if since is not None and self._world.hub.now - since > seen_after:
+        if since is not None and self._world.hub.now - since > self._seen_after:
             self.violated(rule, host, "a fence was begun while the controller itself is cut off")
-        running = [each for each in self._journal.running.values() if each.playbook == FAILURE]
+        self._cooled_down(host, incident)
+        running = self._fences_at_work()
         safety = self._settings.safety
         if len(running) > safety.max_remedies:
             self.violated(rule, host, f"{len(running)} fences at once, at most {safety.max_remedies}")
@@ -200,6 +245,17 @@ class Monitor:
         if incident.fenced_at is None and len(lately - {host}) >= safety.max_fences:
             self.violated(rule, host, f"{len(lately)} hosts fenced already, at most {safety.max_fences}")
         self._shares(host, rule)
+
+    def _cooled_down(self, host: str, incident: Incident) -> None:
+        """After the controller itself was cut off it looks on for a while."""
+        if self._network_cut is None or incident.fenced_at is not None:
+            return
+        (since, until), now = self._network_cut, self._world.hub.now
+        pause = self._settings.safety.cooldown - 2 * self._settings.detection.polling_interval
+        seen = until - max(since, self.controller_since) > self._seen_after and until > self.controller_since
+        if seen and now - until < pause:
+            words = f"a fence was begun {now - until:.1f} s after the controller itself was cut off"
+            self.violated(GATES, host, words)
 
     def _planned(self, host: str, incident: Incident, now: float) -> None:
         """A fence is begun: what a person does to a host on purpose is no failure of it."""
@@ -255,8 +311,12 @@ class Monitor:
 
     # -- the end ---------------------------------------------------------------------------------------
 
-    def finish(self, quiet_since: float) -> None:
+    def finish(self, quiet_since: float, controller: Controller | None = None) -> None:
         """Judge what is left; ``quiet_since`` is when the last event of the scenario happened."""
+        self.runs.finish()
+        self.runs.leak("", "the record", text_of(self._record.entries))
+        if controller is not None and controller.leadership.lease is not None and not self._journal.away:
+            self._remembers(controller)
         for id, (since, active) in self._owed.items():
             incident = self._journal.all_incidents[id]
             if incident.fenced_at is not None:
@@ -265,12 +325,42 @@ class Monitor:
         now = self._world.hub.now
         if now - quiet_since < STUCK_AFTER:
             return
+        self._swallowed()
         busy = {run.incident for run in self._journal.running.values()}
         for id in self._journal.open_by_host.values():
             incident = self._journal.all_incidents[id]
             silent = incident.outcome in (Outcome.OPEN, Outcome.HELD) and not incident.reason
             if silent and id not in busy and now - self._changed_at.get(id, 0.0) > STUCK_AFTER:
                 self.violated("no incident is stuck without a reason", incident.host, incident.why)
+
+    def _remembers(self, controller: Controller) -> None:
+        """What the controller acts upon is what its journal says, or the next one would not know of it."""
+        rule, memory = "rule 7: the journal comes first", controller.memory
+        for name, state in memory.states.items():
+            if self._state(name) is not state:
+                self.violated(rule, name, f"it takes it for {state.value}, and its journal says other")
+        known = {name: incident.id for name, incident in memory.incidents.items()}
+        for name in known.keys() ^ {each for each in self._journal.open_by_host if each in memory.hosts}:
+            self.violated(rule, name, "its incident is not in both the journal and the memory")
+
+    def _swallowed(self) -> None:
+        """A host has been dead for long with what runs on it: that is its incident, whatever was before."""
+        rule, now = "rule 5: escalation beats de-duplication", self._world.hub.now
+        if (
+            self._journal.away
+            or not self._world.controller_network
+            or now - self.controller_since < STUCK_AFTER
+        ):
+            return
+        for name, host in self._world.hosts.items():
+            lost = [each for uuid, each in self._was_active(name).items() if not self._world.guests[uuid].on]
+            if host.power or host.shut_down or now - host.since < STUCK_AFTER or not lost:
+                continue
+            open_ = self._journal.open_by_host.get(name)
+            fault = self._journal.all_incidents[open_].fault if open_ is not None else "no incident"
+            if open_ is None or fault in _MILD:
+                words = f"without power for {now - host.since:.0f} s with {len(lost)} instances: {fault}"
+                self.violated(rule, name, words)
 
     def _accounted_for(self, incident: Incident, since: float, uuid: str, name: str) -> None:
         """Every instance of a fenced host runs again, or somebody was told why not."""

@@ -45,14 +45,16 @@ class Result:
 
 
 class _Bugs(logging.Handler):
-    """Hears what HASS itself calls a bug."""
+    """Hears what HASS itself calls a bug; ``said`` takes every line of its log."""
 
-    def __init__(self, told: Callable[[str], None]) -> None:
-        super().__init__(logging.ERROR)
+    def __init__(self, told: Callable[[str], None], said: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
         self._told = told
+        self._said = said
 
     def emit(self, record: logging.LogRecord) -> None:
         words = record.getMessage()
+        self._said(words)
         if words.startswith("BUG"):
             error = f": {record.exc_info[1]!r}" if record.exc_info and record.exc_info[1] else ""
             self._told(f"{words}{error}")
@@ -83,13 +85,14 @@ class Simulation:
         cloud = MadeUpCloud(self.nova, microversion, self.monitor.told_nova)
         self.nova.arrives_stopped = cloud.arrives_stopped
         bmcs = {
-            host.name: MadeUpBmc(world, host, self.monitor.told_bmc)
+            host.name: MadeUpBmc(world, host, self.monitor.told_bmc, self.monitor.read_bmc)
             for host in world.hosts.values()
             if host.spec.ipmi
         }
         surroundings = Surroundings(hub, world, self.eyes, self.settings, cloud, bmcs)
         paths = self.settings.paths
         self.launcher = MadeUpLauncher(surroundings, paths.playbooks, seed, paths.own_playbooks)
+        self.launcher.begins = self.monitor.begins
         self.happenings = Happenings(
             hub,
             world,
@@ -99,7 +102,7 @@ class Simulation:
             Controls(self._kill, self._start),
             self.record.world,
         )
-        self.monitor.false_words = self.happenings.false_words
+        self.happenings.false_words = self.monitor.false_words
         self.monitor.goodbyes = self.eyes.goodbyes
         facts = MadeUpFacts(world, self.nova, self.journal, self.record, self.monitor)
         self.judge = Judge(scenario, facts)
@@ -110,7 +113,7 @@ class Simulation:
 
     def run(self) -> Result:
         """Let it all happen."""
-        with _listening(lambda words: self.monitor.violated(NO_BUGS, "", words)):
+        with _listening(lambda words: self.monitor.violated(NO_BUGS, "", words), self.monitor.said):
             try:
                 self._play()
             finally:
@@ -133,7 +136,7 @@ class Simulation:
         self._boot()
         self.judge.begin(self.hub)
         self.hub.run(self.scenario.run_for, self.judge.look if self.scenario.expect else _nothing)
-        self.monitor.finish(self._quiet_since)
+        self.monitor.finish(self._quiet_since, self._daemon.controller if self._daemon is not None else None)
         self.judge.finish()
 
     def _happen(self, event: Event) -> None:
@@ -181,12 +184,12 @@ def _nothing() -> None:
 
 
 @contextmanager
-def _listening(told: Callable[[str], None]) -> Iterator[None]:
+def _listening(told: Callable[[str], None], said: Callable[[str], None]) -> Iterator[None]:
     """HASS's own log is not shown; what it calls a bug is told."""
     logger = logging.getLogger("hass_runtime")
-    handler = _Bugs(told)
+    handler = _Bugs(told, said)
     level, propagate = logger.level, logger.propagate
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.INFO)
     logger.propagate = False
     logger.addHandler(handler)
     try:

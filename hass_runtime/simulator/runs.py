@@ -301,6 +301,8 @@ class MadeUpLauncher:
         self._names = 0
         self.heard: Callable[[], None] = lambda: None
         """Called after a run has told its controller something."""
+        self.begins: Callable[[RunSpec, bool, Collection[str]], None] = lambda spec, ill, at_work: None
+        """Called before a run begins, with whether it is made ill, and the hosts of all others."""
         self.fates: list[Fate] = []
         self.runs: dict[str, MadeUpRun] = {}
 
@@ -311,8 +313,9 @@ class MadeUpLauncher:
             sink(event)
             self.heard()
 
-        path = self._shelf.find(spec.playbook)
-        run = MadeUpRun(spec, told, self._in, self._library, path, self._fate(spec), rng)
+        path, fate = self._shelf.find(spec.playbook), self._fate(spec)
+        self.begins(spec, fate is not None, {run.spec.host for run in self.living()})
+        run = MadeUpRun(spec, told, self._in, self._library, path, fate, rng)
         self.runs[spec.run_id] = run
         run.start()
         return run

@@ -28,6 +28,7 @@ from hass_runtime.sandbox import bmc, control
 from hass_runtime.sandbox.cluster import Sandbox, running_on
 from hass_runtime.sandbox.pointer import SandboxError, find_running, pointer_file
 from hass_runtime.settings import ControllerSettings, load_controller
+from hass_runtime.store import Store, StoreError
 
 pytestmark = pytest.mark.integration
 LIMIT = 30.0
@@ -280,6 +281,57 @@ def test_a_stopped_service_is_reported_by_its_agent(box: Sandbox, eyes: Eyes) ->
     assert vms_on(box, "compute1") != []
     box.service_start("compute1", "nova-compute")
     until(eyes.all_ok, "the service is back")
+
+
+@pytest.mark.parametrize("service", ["libvirtd", "qemu"])
+def test_what_its_agent_finds_of_other_services(box: Sandbox, eyes: Eyes, service: str) -> None:
+    box.service_stop("compute1", service)
+    until(lambda: eyes.service().verdict is Verdict.FAILED, "the agent complains")
+    assert service in eyes.service().evidence
+    box.service_start("compute1", service)
+    until(eyes.all_ok, "the service is back")
+
+
+def test_without_its_cord_nobody_switches_a_machine_on(box: Sandbox, eyes: Eyes) -> None:
+    machine, client = box.machine("compute1"), eyes.bmc()
+    machine.mains(False)
+    assert client.power() == "off"
+    client.power_on()
+    # Commands of a BMC are carried out in turn: when this one is known to be, the one before it is too.
+    box.machine("compute1").chassis("power", "1")
+    assert client.power() == "off"
+    assert vms_on(box, "compute1") == []
+    machine.mains(True)
+    until(eyes.all_ok, "it boots by itself")
+
+
+def test_a_controller_that_is_cut_off_reaches_nothing_and_everything_runs_on(
+    box: Sandbox, eyes: Eyes
+) -> None:
+    pid, before = agent_pid(box), vms_on(box, "compute1")
+    box.controller_network_cut()
+    for name in ("compute1", "compute2"):
+        assert not eyes.network(name).answered
+        assert not eyes.service(name).answered
+        assert eyes.power(name).verdict is Verdict.UNKNOWN
+    assert box.machine("compute1").status()["nova_compute"]
+    assert (agent_pid(box), vms_on(box, "compute1")) == (pid, before)
+    box.controller_network_restore()
+    until(lambda: eyes.all_ok() and eyes.all_ok("compute2"), "everything is reached again")
+
+
+def test_nothing_can_be_written_to_a_database_that_is_cut(box: Sandbox) -> None:
+    url = f"sqlite:///{box.layout.database}"
+    Store(url).migrate()
+    store = Store(url, connect_timeout=0.2)
+    try:
+        box.database_cut()
+        with pytest.raises(StoreError, match="locked"):
+            store.lease_acquire("me", 10.0)
+        box.database_restore()
+        assert store.lease_acquire("me", 10.0) is not None
+    finally:
+        store.close()
 
 
 def test_a_stopped_agent_leaves_the_host_reachable(box: Sandbox, eyes: Eyes) -> None:

@@ -19,7 +19,7 @@ from hass_runtime.agent.protocol import Check
 from hass_runtime.detect import agent_poll
 from hass_runtime.detect.agent_poll import Answer
 from hass_runtime.detect.nova_view import NovaView
-from hass_runtime.detect.services import ServiceDetector
+from hass_runtime.detect.services import HEARD_WITHIN, ServiceDetector
 from hass_runtime.detect.storage import StorageDetector, judge_storage
 from hass_runtime.domain import Host, Layer, Verdict
 from hass_runtime.remedy.nova import ComputeService
@@ -213,5 +213,11 @@ DOWN = ComputeService("s1", "compute1", False, True, False, "", "2026-03-01T02:0
 )
 def test_what_nova_sees_is_part_of_the_service_layer(view: Any, verdict: Verdict, evidence: str) -> None:
     with an_agent(says({"nova-compute": Check("ok")})) as agent:
-        reading = detectors(agent.port, view)[0].read(HOST)
+        now = [0.0]
+        detector = ServiceDetector(agent.port, KEY, 10.0, SIZE, view, lambda: now[0])
+        first = detector.read(HOST)
+        now[0] = HEARD_WITHIN
+        reading = detector.read(HOST)
+    # Nova hears of a nova-compute that has just started a little later.
+    assert (first.verdict, first.evidence) == (Verdict.OK, "nova-compute ok")
     assert (reading.verdict, reading.evidence, reading.answered) == (verdict, evidence, True)

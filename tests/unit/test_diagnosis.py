@@ -1,26 +1,18 @@
-"""Debounce, the symptom table and the diagnosis."""
+"""Debounce, and the diagnosis by the symptom table that comes with HASS."""
 
 from __future__ import annotations
 
-from importlib import resources
-
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from views import DEAD, LIMITS, MUTE, SICK, TABLE, WARNS, WELL
 
-from hass_runtime.decide import symptoms
-from hass_runtime.decide.diagnosis import HostTrack, Thresholds, describe, diagnose, observe, sign
-from hass_runtime.decide.symptoms import Sign, SymptomError
+from hass_runtime.decide.diagnosis import HostTrack, describe, diagnose, observe, sign, signs
+from hass_runtime.decide.symptoms import Sign
+from hass_runtime.decide.view import FAILURE
 from hass_runtime.domain import Layer, Reading, Verdict
 
-LIMITS = Thresholds(misses=2, complaints=2, transient=30.0, stale_after=20.0)
-TABLE = symptoms.parse(
-    yaml.safe_load(resources.files("hass_runtime.decide").joinpath("symptoms.yml").read_text()),
-    "symptoms.yml",
-    frozenset({"host_failure", "host_restore"}),
-)
-OK, FAILED, UNKNOWN = Verdict.OK, Verdict.FAILED, Verdict.UNKNOWN
+OK, FAILED, UNKNOWN, WARNING = Verdict.OK, Verdict.FAILED, Verdict.UNKNOWN, Verdict.WARNING
 
 
 def track_of(at: float, times: int = 3, **layers: tuple[Verdict, bool]) -> HostTrack:
@@ -33,24 +25,33 @@ def track_of(at: float, times: int = 3, **layers: tuple[Verdict, bool]) -> HostT
     return track
 
 
-SILENT = (FAILED, False)
-WELL = (OK, True)
+def fault_at(track: HostTrack, now: float, **more) -> str | None:
+    """The name of the fault at ``now``, or None."""
+    _, found = diagnose(track, TABLE, now, LIMITS, **more)
+    return found.name if found else None
 
 
 @pytest.mark.parametrize(
     ("layers", "fault"),
     [
-        ({"power": SILENT, "network": SILENT, "service": SILENT}, "power"),
-        ({"power": SILENT, "network": (UNKNOWN, False), "service": SILENT}, "power"),
-        ({"power": SILENT, "network": WELL, "service": SILENT}, "bmc_contradiction"),
-        ({"power": SILENT, "network": SILENT, "service": WELL}, "bmc_contradiction"),
-        ({"power": SILENT, "network": SILENT, "service": (FAILED, True)}, "bmc_contradiction"),
-        ({"power": WELL, "network": WELL, "service": SILENT}, "agent"),
-        ({"power": WELL, "network": WELL, "service": (FAILED, True)}, "service"),
+        ({"power": DEAD, "network": DEAD, "service": DEAD}, "power"),
+        ({"power": DEAD, "network": MUTE, "service": DEAD}, "power"),
+        ({"power": DEAD, "network": WELL, "service": DEAD}, "bmc_contradiction"),
+        ({"power": DEAD, "network": DEAD, "service": WELL}, "bmc_contradiction"),
+        ({"power": DEAD, "network": DEAD, "service": SICK}, "service"),
+        ({"power": WELL, "network": WELL, "service": DEAD}, "agent"),
+        ({"power": WELL, "network": WELL, "service": SICK}, "service"),
         ({"power": WELL, "network": WELL, "service": WELL}, None),
-        ({"power": (UNKNOWN, False), "network": WELL, "service": WELL}, None),
-        ({"power": WELL, "network": SILENT, "service": WELL}, None),
-        ({"power": (UNKNOWN, False), "network": (UNKNOWN, False), "service": (UNKNOWN, False)}, None),
+        ({"power": MUTE, "network": WELL, "service": WELL}, None),
+        ({"power": WELL, "network": WELL, "service": WELL, "hardware": SICK}, "hardware"),
+        ({"power": WELL, "network": WELL, "service": WELL, "hardware": WARNS}, "hardware_warning"),
+        ({"power": WELL, "network": DEAD, "service": DEAD, "os": DEAD}, "os"),
+        ({"power": WELL, "network": WELL, "service": WELL, "os": DEAD}, "watchdog"),
+        ({"power": DEAD, "network": DEAD, "service": DEAD, "hardware": SICK, "os": DEAD}, "power"),
+        ({"power": WELL, "network": DEAD, "service": DEAD, "hardware": SICK, "os": DEAD}, "hardware"),
+        ({"power": WELL, "network": WELL, "service": SICK, "hardware": WARNS}, "service"),
+        ({"network": DEAD, "service": MUTE}, None),
+        ({"power": MUTE, "network": MUTE, "service": MUTE}, None),
     ],
 )
 def test_the_table_names_the_root_cause(layers, fault):
@@ -58,7 +59,7 @@ def test_the_table_names_the_root_cause(layers, fault):
     assert (found.name if found else None) == fault
 
 
-@pytest.mark.parametrize(("power", "fault"), [(WELL, "network"), ((UNKNOWN, False), "unreachable")])
+@pytest.mark.parametrize(("power", "fault"), [(WELL, "network"), (MUTE, "unreachable")])
 def test_a_silent_host_is_given_the_transient_time(power, fault):
     track = HostTrack("compute1")
     began = None
@@ -66,8 +67,8 @@ def test_a_silent_host_is_given_the_transient_time(power, fault):
         now = 1000.0 + second
         for layer, (verdict, answered) in {
             "power": power,
-            "network": SILENT,
-            "service": SILENT,
+            "network": DEAD,
+            "service": DEAD,
         }.items():
             track = observe(track, Reading("compute1", Layer(layer), verdict, "", now, answered))
         track, found = diagnose(track, TABLE, now, LIMITS)
@@ -79,7 +80,7 @@ def test_a_silent_host_is_given_the_transient_time(power, fault):
 
 
 def test_the_transient_time_survives_the_bmc_going_silent_too():
-    track = track_of(100.0, power=WELL, network=SILENT, service=SILENT)
+    track = track_of(100.0, power=WELL, network=DEAD, service=DEAD)
     track, _ = diagnose(track, TABLE, 100.0, LIMITS)
     for now in (110.0, 129.0, 131.0):
         for layer, verdict in ((Layer.POWER, UNKNOWN), (Layer.NETWORK, FAILED), (Layer.SERVICE, FAILED)):
@@ -90,7 +91,7 @@ def test_the_transient_time_survives_the_bmc_going_silent_too():
 
 
 def test_one_good_reading_starts_the_transient_time_again():
-    track = track_of(100.0, power=WELL, network=SILENT, service=SILENT)
+    track = track_of(100.0, power=WELL, network=DEAD, service=DEAD)
     track, _ = diagnose(track, TABLE, 100.0, LIMITS)
     track = observe(track, Reading("compute1", Layer.NETWORK, OK, "", 129.0, True))
     track, _ = diagnose(track, TABLE, 129.0, LIMITS)
@@ -102,28 +103,58 @@ def test_one_good_reading_starts_the_transient_time_again():
 
 
 def test_one_miss_is_not_a_failure():
-    track = track_of(100.0, 1, power=SILENT, network=SILENT, service=SILENT)
+    track = track_of(100.0, 1, power=DEAD, network=DEAD, service=DEAD)
     assert diagnose(track, TABLE, 100.0, LIMITS)[1] is None
     assert describe(track, 100.0, LIMITS) == "power failed 1/2, network failed 1/2, service failed 1/2"
 
 
-def test_complaints_are_tolerated_while_services_restart():
+@pytest.mark.parametrize(
+    ("layer", "look", "once_more"),
+    [
+        (Layer.SERVICE, SICK, Sign.COMPLAINING),
+        (Layer.SERVICE, DEAD, Sign.SILENT),
+        (Layer.HARDWARE, WARNS, Sign.WARNING),
+        (Layer.HARDWARE, (WARNING, False), Sign.WARNING),
+    ],
+)
+def test_whatever_is_wrong_is_missing_until_it_was_read_often_enough(layer, look, once_more):
     def looks(times: int) -> Sign:
-        return sign(track_of(100.0, times, service=(FAILED, True)).layers[Layer.SERVICE], 100.0, LIMITS)
+        return sign(track_of(100.0, times, **{layer.value: look}).layers[layer], 100.0, LIMITS)
 
-    assert looks(LIMITS.complaints) is Sign.MISSING
-    assert looks(LIMITS.complaints + 1) is Sign.COMPLAINING
+    assert looks(LIMITS.misses - 1) is Sign.MISSING
+    assert looks(LIMITS.misses) is once_more
+
+
+def test_a_warning_that_comes_and_goes_is_no_fault():
+    track = HostTrack("compute1")
+    for second in range(20):
+        verdict = WARNING if second % 2 else OK
+        track = observe(track, Reading("compute1", Layer.HARDWARE, verdict, "82 degrees", 100.0 + second))
+        assert fault_at(track, 100.0 + second) is None
+
+
+def test_a_warning_and_then_a_failure_are_not_counted_together():
+    track = track_of(100.0, 1, hardware=WARNS)
+    track = observe(track, Reading("compute1", Layer.HARDWARE, FAILED, "95 degrees", 101.0, True))
+    assert sign(track.layers[Layer.HARDWARE], 101.0, LIMITS) is Sign.MISSING
+
+
+def test_readings_that_can_say_nothing_do_not_interrupt_the_count_of_misses():
+    track = HostTrack("compute1")
+    for second, verdict in enumerate((FAILED, UNKNOWN, FAILED)):
+        track = observe(track, Reading("compute1", Layer.POWER, verdict, "", 100.0 + second))
+    assert sign(track.layers[Layer.POWER], 102.0, LIMITS) is Sign.SILENT
 
 
 def test_a_good_answer_between_two_complaints_starts_the_count_again():
-    track = track_of(100.0, 2, service=(FAILED, True))
+    track = track_of(100.0, 2, service=SICK)
     track = observe(track, Reading("compute1", Layer.SERVICE, OK, "", 101.0, True))
     track = observe(track, Reading("compute1", Layer.SERVICE, FAILED, "", 102.0, True))
     assert track.layers[Layer.SERVICE].count == 1
 
 
 def test_an_old_reading_says_nothing():
-    track = track_of(100.0, power=SILENT, network=SILENT, service=SILENT)
+    track = track_of(100.0, power=DEAD, network=DEAD, service=DEAD)
     assert diagnose(track, TABLE, 100.0 + LIMITS.stale_after + 1, LIMITS)[1] is None
 
 
@@ -155,7 +186,10 @@ def test_a_host_that_answers_is_never_diagnosed_for_fencing(history):
     for layer, verdict, answered, at in history:
         track = observe(track, Reading("compute1", layer, verdict, "", at, answered))
     track, found = diagnose(track, TABLE, 100.0, LIMITS)
-    if found is None or not next(row for row in TABLE if row.fault == found.name).remedy:
+    rows = [row for row in TABLE if found is not None and row.fault == found.name]
+    ladder = rows[0].ladder if rows else ()
+    says_so_itself = (Layer.HARDWARE, Layer.STORAGE)
+    if found is None or found.layer in says_so_itself or not ladder or ladder[0].playbook != FAILURE:
         return
     for layer in (Layer.NETWORK, Layer.SERVICE):
         known = track.layers.get(layer)
@@ -164,31 +198,107 @@ def test_a_host_that_answers_is_never_diagnosed_for_fencing(history):
         assert not (recent and layer is Layer.SERVICE and known.reading.answered)
 
 
-def test_a_bad_table_is_refused_with_every_reason():
-    bad = [
-        {"fault": "x", "layer": "cable", "when": {"power": "gone"}, "why": "y", "remedy": "reboot"},
-        "text",
-        {"fault": "", "layer": "power", "when": {}, "why": "y", "colour": "red", "patient": "yes"},
-    ]
-    with pytest.raises(SymptomError) as refused:
-        symptoms.parse(bad, "mine.yml", frozenset({"host_failure"}))
-    text = "\n".join(refused.value.problems)
-    for expected in ("'cable'", "'gone'", "'reboot'", "row 2", "'colour'", "'patient'", "'when'", "'fault'"):
-        assert expected in text
-    assert all(line.startswith("mine.yml: row ") for line in refused.value.problems)
+def test_a_storage_that_fails_is_given_the_transient_time_though_the_host_answers():
+    track = track_of(100.0, power=WELL, network=WELL, service=WELL, storage=SICK)
+    track, found = diagnose(track, TABLE, 100.0, LIMITS)
+    assert found is None
+    assert fault_at(track, 100.0 + LIMITS.transient) is None  # its readings are too old by then
+    for now in (110.0, 120.0, 130.0):
+        track = observe(track, Reading("compute1", Layer.STORAGE, FAILED, "read-only", now, True))
+    assert fault_at(track, 130.0) == "storage"
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-        lambda x: (
-            st.lists(x)
-            | st.dictionaries(st.sampled_from(["fault", "layer", "when", "why", "power", "patient"]), x)
-        ),
-    )
-)
-def test_any_table_parses_or_is_refused(data):
-    try:
-        assert symptoms.parse(data, "t.yml", frozenset())
-    except SymptomError as error:
-        assert error.problems  # noqa: PT017 - either way out is right
+def test_the_layer_of_a_blind_detector_is_unknown():
+    track = track_of(100.0, power=DEAD, network=DEAD, service=DEAD)
+    assert fault_at(track, 100.0) == "power"
+    assert signs(track, 100.0, LIMITS, {Layer.POWER})[Layer.POWER] is Sign.UNKNOWN
+    assert fault_at(track, 100.0, blind={Layer.POWER}) is None  # patient: unreachable
+    assert fault_at(track, 100.0, blind={Layer.POWER, Layer.SERVICE}) is None
+    complaining = track_of(100.0, power=WELL, network=WELL, service=SICK)
+    assert fault_at(complaining, 100.0, blind={Layer.SERVICE}) is None
+
+
+# A host that said that it is being shut down
+
+
+def goodbye() -> HostTrack:
+    track = track_of(100.0, power=WELL, network=WELL, service=WELL)
+    return observe(track, Reading("compute1", Layer.SERVICE, OK, "shutting down", 100.0, True, leaving=True))
+
+
+def went(track: HostTrack, seconds: int, **layers: tuple[Verdict, bool]) -> tuple[HostTrack, int | None]:
+    """Silent for so long, read every second; and after how many seconds that is a fault."""
+    first = max(known.reading.at for known in track.layers.values())
+    for second in range(1, seconds + 1):
+        for layer, (verdict, answered) in layers.items():
+            reading = Reading("compute1", Layer(layer), verdict, "", first + second, answered)
+            track = observe(track, reading)
+        track, found = diagnose(track, TABLE, first + second, LIMITS)
+        if found is not None:
+            return track, second
+    return track, None
+
+
+@pytest.mark.parametrize("power", [WELL, DEAD, MUTE])
+def test_a_host_that_said_goodbye_is_waited_for_as_long_as_a_planned_shutdown_may_take(power):
+    _, after = went(goodbye(), 200, power=power, network=DEAD, service=DEAD)
+    assert after == LIMITS.planned + LIMITS.misses
+
+
+def test_the_wait_for_a_planned_shutdown_goes_on_from_silence_to_power_off():
+    track, after = went(goodbye(), 20, power=WELL, network=DEAD, service=DEAD)
+    assert after is None
+    _, after = went(track, 200, power=DEAD, network=DEAD, service=DEAD)
+    assert after == LIMITS.planned + LIMITS.misses - 20
+
+
+def test_a_host_that_said_goodbye_and_came_back_and_then_dies_is_not_waited_for():
+    track, _ = went(goodbye(), 20, power=DEAD, network=DEAD, service=DEAD)
+    track, _ = went(track, 5, power=WELL, network=WELL, service=WELL)
+    _, after = went(track, 200, power=DEAD, network=DEAD, service=DEAD)
+    assert after == LIMITS.misses
+
+
+def test_a_host_that_took_its_leave_back_is_not_excused_any_more():
+    _, after = went(goodbye(), 5, power=WELL, network=WELL, service=WELL, hardware=SICK)
+    assert after == LIMITS.misses
+
+
+def test_services_that_end_while_a_host_goes_down_are_no_fault():
+    track = goodbye()
+    for second in range(1, 30):
+        told = Reading(
+            "compute1", Layer.SERVICE, FAILED, "nova-compute ends", 100.0 + second, True, leaving=True
+        )
+        track = observe(track, told)
+        track, found = diagnose(track, TABLE, 100.0 + second, LIMITS)
+        assert found is None
+
+
+def test_the_closed_port_of_an_agent_that_has_ended_does_not_take_its_leave_back():
+    refused = Reading("compute1", Layer.SERVICE, FAILED, "port closed", 101.0, True)
+    assert observe(goodbye(), refused).leaving
+
+
+def test_only_the_host_itself_takes_leave_and_only_it_takes_it_back():
+    silence = Reading("compute1", Layer.SERVICE, FAILED, "", 101.0, leaving=True)
+    assert not observe(track_of(100.0, service=WELL), silence).leaving
+    pinged = Reading("compute1", Layer.NETWORK, OK, "", 101.0, True)
+    assert observe(goodbye(), pinged).leaving
+
+
+def test_the_evidence_of_a_fault_is_the_latest_dated_from_the_first_sign():
+    track = HostTrack("compute1")
+    for second in range(3):
+        for layer in (Layer.POWER, Layer.NETWORK, Layer.SERVICE):
+            track = observe(track, Reading("compute1", layer, FAILED, f"look {second}", 100.0 + second))
+    _, found = diagnose(track, TABLE, 102.0, LIMITS)
+    assert {(reading.evidence, reading.at) for reading in found.seen} == {("look 2", 100.0)}
+    assert [reading.layer for reading in found.seen] == [Layer.POWER, Layer.NETWORK, Layer.SERVICE]
+
+
+def test_the_words_for_the_log_put_what_fails_first():
+    track = track_of(100.0, 1, network=WELL, service=SICK, power=DEAD, hardware=WARNS)
+    said = "power failed 1/2, hardware warns 1/2, service complains 1/2, network ok"
+    assert describe(track, 100.0, LIMITS) == said
+    assert describe(HostTrack("compute1"), 100.0, LIMITS) == "nothing seen yet"

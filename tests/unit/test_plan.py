@@ -1,22 +1,31 @@
-"""The one decision point: a host's whole life, and what must never happen in any."""
+"""The one decision point: a host's life from its first sign to its end."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from life import Life
-from views import DEAD, POLICY, WELL
+import pytest
+from life import BASIC, Life
+from views import (
+    CUT,
+    DEAD,
+    NO_BMC,
+    POLICY,
+    UNPLUGGED,
+    WARNING,
+    WELL,
+    policy,
+    silent,
+    view_of,
+)
 
-from hass_runtime.decide.plan import FAILURE, RESTORE, decide, pause_before_retry
-from hass_runtime.decide.view import LastRun
-from hass_runtime.domain import HostState, Layer, Outcome, Reading, Verdict
+from hass_runtime.decide.decisions import SetState
+from hass_runtime.decide.plan import decide
+from hass_runtime.decide.view import DRAIN, FAILURE
+from hass_runtime.domain import HostState, Layer, Outcome, Reading, Scope
 
-CUT = {Layer.POWER: DEAD, Layer.NETWORK: DEAD, Layer.SERVICE: DEAD}
-MUTE_BMC = (Verdict.UNKNOWN, False)
-NO_BMC = {**CUT, Layer.POWER: MUTE_BMC}
-COMPLAINING = {Layer.SERVICE: (Verdict.FAILED, True)}
+RESTART = "service_restart"
+EVERY = (*BASIC, Layer.HARDWARE)
 
 
 def test_the_whole_life_of_a_power_cut():
@@ -36,8 +45,9 @@ def test_the_whole_life_of_a_power_cut():
         "open host1 power",
         "launch host1 host_failure 1",
         "host1 faulty -> fencing",
+        "host1 fencing -> fenced",
         "settle host1 recovered",
-        "host1 fencing -> evacuated",
+        "host1 fenced -> evacuated",
         "launch host1 host_restore 1",
         "host1 evacuated -> restoring",
         "host1 restoring -> healthy",
@@ -70,7 +80,7 @@ def test_no_answer_from_the_bmc_holds_and_its_return_goes_on():
 def test_a_network_that_comes_back_in_time_is_no_fault():
     life = Life()
     life.see(2)
-    life.see(25, host1={**CUT, Layer.POWER: WELL})
+    life.see(25, host1=UNPLUGGED)
     life.see(2)
     assert life.state("host1") is HostState.HEALTHY
     assert not life.launches
@@ -78,7 +88,8 @@ def test_a_network_that_comes_back_in_time_is_no_fault():
 
 
 def test_a_held_fault_that_goes_away_is_cleared():
-    life = Life(disarmed="by ann: firmware")
+    life = Life()
+    life.pause()
     life.see(2)
     life.see(3, host1=CUT)
     assert life.incident("host1").gate == "disarmed"
@@ -88,46 +99,13 @@ def test_a_held_fault_that_goes_away_is_cleared():
 
 
 def test_arming_again_lets_the_held_go_on():
-    life = Life(disarmed="by ann: firmware")
+    life = Life()
+    life.pause()
     life.see(2)
     life.see(3, host1=CUT)
-    life.disarmed = ""
+    life.pauses.clear()
     life.see(1, host1=CUT)
     assert len(life.launches) == 1
-
-
-def test_a_failed_service_is_reported_and_nothing_is_launched():
-    life = Life()
-    life.see(2)
-    life.see(60, host1=COMPLAINING)
-    assert life.incident("host1").fault == "service"
-    assert life.incident("host1").outcome is Outcome.HELD
-    assert not life.launches
-    life.see(2)
-    assert life.closed[0].outcome is Outcome.CLEARED
-
-
-def test_escalation_beats_deduplication():
-    """Safety rule 5: a reported fault does not swallow the power cut that comes after it."""
-    life = Life()
-    life.see(2)
-    life.see(5, host1=COMPLAINING)
-    life.see(3, host1=CUT)
-    assert life.incident("host1").fault == "power"
-    assert [launch.playbook for launch in life.launches] == [FAILURE]
-
-
-def test_a_failed_fence_is_held_in_doubt_and_tried_again_after_a_pause():
-    life = Life()
-    life.see(2)
-    life.see(3, host1=CUT)
-    life.end("host1", "failed", "still answers")
-    assert life.state("host1") is HostState.HELD
-    assert life.incident("host1").gate == "unproven"
-    life.see(9, host1=CUT)
-    assert len(life.launches) == 1
-    life.see(2, host1=CUT)
-    assert [launch.attempt for launch in life.launches] == [1, 2]
 
 
 def test_a_begun_remedy_is_finished_even_if_the_host_looks_well_again():
@@ -161,20 +139,6 @@ def test_a_bmc_that_answers_every_other_time_does_not_hide_a_dead_host():
     assert len(life.launches) == 1
 
 
-def test_a_lost_run_does_not_wash_earlier_failures_away():
-    life = Life()
-    life.see(2)
-    life.see(3, host1=CUT)
-    life.end("host1")
-    for _ in range(3):
-        life.end("host1", "failed", "no answer from its agent")
-        if life.state("host1") is not HostState.QUARANTINED:
-            life.see(50, host1=CUT)
-            life.restart()
-            life.see(50, host1=CUT)
-    assert life.state("host1") is HostState.QUARANTINED
-
-
 def test_a_held_incident_is_told_once_whatever_its_evidence_says():
     life = Life()
     life.see(2)
@@ -195,14 +159,6 @@ def test_after_a_start_hosts_not_read_yet_count_as_down():
     assert life.incident("host1").gate == "storm"
 
 
-def test_pauses_double_up_to_a_cap_and_lost_runs_do_not_wait():
-    def pause(failures, status="failed"):
-        return pause_before_retry(LastRun(FAILURE, status, "", 0.0, failures), 10.0)
-
-    assert [pause(n) for n in (1, 2, 3, 6, 50)] == [10.0, 20.0, 40.0, 300.0, 300.0]
-    assert pause(3, "lost") == 0.0
-
-
 def test_instances_that_could_not_be_moved_make_the_incident_failed():
     life = Life()
     life.see(2)
@@ -213,47 +169,6 @@ def test_instances_that_could_not_be_moved_make_the_incident_failed():
     life.see(2)
     assert life.closed[0].outcome is Outcome.FAILED
     assert "vm3" in life.closed[0].reason
-
-
-def test_restorations_that_fail_end_in_quarantine_until_the_host_shows_life():
-    life = Life()
-    life.see(2)
-    life.see(3, host1=CUT)
-    life.end("host1")
-    for _ in range(3):
-        life.end("host1", "failed", "no answer from its agent in 300 s")
-        life.see(50, host1=CUT)
-    assert life.state("host1") is HostState.QUARANTINED
-    assert [launch.playbook for launch in life.launches] == [FAILURE, RESTORE, RESTORE, RESTORE]
-    life.see(600, host1=CUT)
-    assert len(life.launches) == 4
-    life.see(50)
-    assert life.state("host1") is HostState.RESTORING
-    life.end("host1")
-    life.see(2)
-    assert life.state("host1") is HostState.HEALTHY
-
-
-def test_without_auto_restore_a_person_switches_the_host_on():
-    life = Life(policy=replace(POLICY, auto_restore=False))
-    life.see(2)
-    life.see(3, host1=CUT)
-    life.end("host1")
-    life.see(100, host1=CUT)
-    assert life.state("host1") is HostState.EVACUATED
-    life.see(2)
-    assert life.launches[-1].playbook == RESTORE
-
-
-def test_disarmed_switches_nothing_on():
-    life = Life()
-    life.see(2)
-    life.see(3, host1=CUT)
-    life.disarmed = "by ann: I am inside the rack"
-    life.end("host1")
-    life.see(100, host1=CUT)
-    assert life.state("host1") is HostState.EVACUATED
-    assert [launch.playbook for launch in life.launches] == [FAILURE]
 
 
 def test_two_hosts_that_die_together_cannot_both_pass_a_gate_for_one():
@@ -275,61 +190,115 @@ def test_everything_dark_is_never_acted_upon():
     assert {life.incident(name).gate for name in life.names} == {"isolated"}
 
 
-def test_a_restart_in_the_middle_runs_the_same_incident_again():
+def test_deciding_changes_nothing_by_itself():
+    view = view_of(silent("host1"), *(silent(f"host{n}", WELL) for n in (2, 3)))
+    before = repr(view)
+    assert decide(view) == decide(view)
+    assert repr(view) == before
+
+
+def test_hosts_are_decided_upon_in_order_of_their_names_however_they_are_listed():
+    life = Life(("host3", "host1", "host2"))
+    life.now += 1
+    life.look()
+    assert [decision.host for decision in decide(life.view())] == ["host1", "host2", "host3"]
+
+
+def test_a_host_that_was_never_read_is_suspect_and_no_more():
     life = Life()
+    life.settle()
+    assert {life.state(name) for name in life.names} == {HostState.SUSPECT}
+    assert not life.log
+
+
+# Which faults are remedied at all
+
+
+def test_a_cluster_protects_the_layers_that_its_operator_named():
+    guarded = frozenset({Layer.POWER, Layer.NETWORK})
+    life = Life(
+        tuple(f"host{n}" for n in range(1, 7)),
+        policy=policy(protected={"b": guarded}),
+        clusters={f"host{n}": "b" for n in (4, 5, 6)},
+        layers=EVERY,
+    )
+    life.see(2)
+    life.see(3, host1=WARNING, host4=WARNING)
+    assert life.launched("host1") == [DRAIN]
+    assert life.launched("host4") == []
+    assert "reported only" in life.incident("host4").reason
+    life.see(3, host1=WARNING, host4=CUT)
+    assert life.launched("host4") == [FAILURE]
+
+
+def test_a_cluster_that_protects_nothing_is_only_watched():
+    life = Life(policy=policy(protected={"default": frozenset()}))
+    life.see(2)
+    life.see(100, host1=CUT)
+    assert not life.launches
+    assert life.incident("host1").outcome is Outcome.HELD
+    life.see(3)
+    assert life.ends("host1") == [("power", "cleared")]
+
+
+@pytest.mark.parametrize("scope", [(Scope.ALL, ""), (Scope.CLUSTER, "default"), (Scope.HOST, "host1")])
+def test_what_a_pause_held_goes_on_when_it_ends(scope):
+    life = Life()
+    life.pause(*scope)
+    life.see(2)
+    life.see(30, host1=CUT)
+    assert life.incident("host1").gate == "disarmed"
+    life.pauses.clear()
+    life.see(1, host1=CUT)
+    assert life.launched("host1") == [FAILURE]
+
+
+# Totals
+
+
+def test_after_a_storm_the_first_remedy_waits_for_the_cooldown():
+    names = tuple(f"host{n}" for n in range(1, 5))
+    life = Life(names)
+    life.see(2)
+    life.see(5, host1=CUT, host2=CUT, host3=CUT)
+    assert {life.incident(name).gate for name in names[:3]} == {"storm"}
+    life.see(int(POLICY.cooldown) - 1, host1=CUT)
+    assert not life.launches
+    assert life.incident("host1").gate == "rate"
+    life.see(1, host1=CUT)
+    assert life.launched("host1") == [FAILURE]
+
+
+def test_only_so_many_hosts_are_fenced_within_the_window_and_the_next_when_it_has_passed():
+    names = tuple(f"host{n}" for n in range(1, 10))
+    life = Life(names, policy=policy(max_fences=1, fence_window=100.0))
     life.see(2)
     life.see(3, host1=CUT)
-    life.restart()
-    life.see(3, host1=CUT)
-    assert [(launch.incident, launch.attempt) for launch in life.launches] == [(1, 1), (1, 2)]
+    life.end("host1")
+    life.see(2)
+    life.end("host1")
+    life.see(2)
+    life.see(5, host2=CUT)
+    assert life.incident("host2").gate == "rate"
+    life.see(95, host2=CUT)
+    assert life.launched("host2") == [FAILURE]
 
 
-def test_deciding_twice_about_the_same_view_says_the_same():
+def test_the_reason_of_a_hold_follows_the_gate_that_is_closed_now():
     life = Life()
     life.see(2)
-    life.see(1, host1=CUT, host2=CUT)
-    assert decide(life.view()) == decide(life.view())
+    life.see(40, host1=NO_BMC)
+    life.pause()
+    life.see(2, host1=NO_BMC)
+    assert life.incident("host1").gate == "disarmed"
+    life.pauses.clear()
+    life.see(2, host1=NO_BMC)
+    assert life.incident("host1").gate == "unproven"
+    assert not life.launches
 
 
-LOOKS = st.sampled_from(
-    [{}, CUT, NO_BMC, COMPLAINING, {Layer.POWER: DEAD}, {**CUT, Layer.POWER: WELL}, {Layer.SERVICE: DEAD}]
-)
-HOST = st.sampled_from(["host1", "host2", "host3"])
-ENDS = st.sampled_from(["successful", "failed", "crashed", "timeout", "cancelled"])
-SOMETHING = st.one_of(
-    st.tuples(st.just("see"), st.integers(1, 40), st.dictionaries(HOST, LOOKS), st.none()),
-    st.tuples(st.just("end"), HOST, ENDS, st.booleans()),
-    st.tuples(st.just("restart"), st.none(), st.none(), st.none()),
-    st.tuples(st.just("disarm"), st.booleans(), st.none(), st.none()),
-)
-
-
-@settings(max_examples=500, deadline=None)
-@given(st.lists(SOMETHING, max_size=25))
-def test_no_history_breaks_the_rules(history):
-    """Any history: permitted transitions, one incident and one playbook a host, gates obeyed at launch."""
+def test_a_state_is_entered_once():
     life = Life()
-    for what, one, two, three in history:
-        before = len(life.launches)
-        if what == "see":
-            life.see(one, **two)
-        elif what == "end" and life.memory.running.get(one):
-            life.end(one, two, "" if two == "successful" else "why", fenced=three)
-        elif what == "restart":
-            life.restart()
-        elif what == "disarm":
-            life.disarmed = "by ann: test" if one else ""
-        for launch in life.launches[before:]:
-            assert not life.disarmed
-            if launch.playbook == FAILURE:
-                down = life.view().down["default"]
-                assert len(down) <= POLICY.storm_threshold * len(life.names)
-    for name in life.names:
-        state = life.state(name)
-        if state not in (HostState.HEALTHY, HostState.SUSPECT):
-            assert name in life.memory.incidents, f"{name} is {state.value} without an incident that says why"
-        elif name in life.memory.incidents:
-            raise AssertionError(f"{name} is {state.value} with an open incident")
-        incident = life.memory.incidents.get(name)
-        if incident is not None and incident.outcome is Outcome.HELD:
-            assert incident.reason, "held without a reason"
+    life.see(2)
+    life.see(5, host1={Layer.POWER: WELL})
+    assert not any(isinstance(each, SetState) for each in decide(life.view()))

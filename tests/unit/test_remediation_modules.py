@@ -44,6 +44,7 @@ NEEDS = {
     "hass_compute_service": {"forced_down": True},
     "hass_verify_instances": {"moves": []},
     "hass_evacuate": {"proof": PROOF},
+    "hass_start_instances": {"failed_at": "2026-03-01T02:03:04Z"},
 }
 
 
@@ -85,7 +86,8 @@ def config(tmp_path):
 def test_all_modules_are_here():
     assert {path.stem for path in MODULES} == {
         "hass_compute_service", "hass_drain", "hass_evacuate", "hass_fence", "hass_host_instances",
-        "hass_power", "hass_restart_service", "hass_verify_instances", "hass_wait_host", "hass_wait_moves",
+        "hass_power", "hass_restart_service", "hass_start_instances", "hass_verify_instances",
+        "hass_wait_host", "hass_wait_moves",
     }  # fmt: skip
 
 

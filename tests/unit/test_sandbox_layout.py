@@ -137,6 +137,23 @@ def test_overrides_win_and_leave_the_rest(layout: Layout) -> None:
     assert settings.detection.polling_threshold == 2
 
 
+def test_without_quick_values_the_times_are_those_of_a_real_cluster(layout: Layout) -> None:
+    layouts.write_controller(layout, ENDS, {"detection": {"polling_interval": 1}}, quick=False)
+    settings = load_controller(layout.config, environ={})
+    assert settings.detection.polling_interval == 1
+    assert settings.network.network_transient_time == 30
+    assert settings.openstack.gateway_ip in (None, "")
+
+
+def test_a_host_may_have_no_bmc_and_the_controller_a_gateway(tmp_path: Path) -> None:
+    layout = layouts.make_layout(["a", "b"], tmp_path / "bare", without_bmc=["b"], gateway=True)
+    layouts.write_controller(layout, ENDS)
+    settings = load_controller(layout.config, environ={})
+    assert [host.bmc is not None for host in settings.hosts] == [True, False]
+    assert settings.openstack.gateway_ip == layout.gateway
+    assert layout.gateway not in {host.address for host in layout.hosts}
+
+
 def test_each_agent_understands_its_file(layout: Layout) -> None:
     layouts.write_agents(layout)
     for host in layout.hosts:
@@ -146,7 +163,7 @@ def test_each_agent_understands_its_file(layout: Layout) -> None:
         assert (settings.listen_address, settings.listen_port) == (host.address, host.inner_port)
         assert settings.key == layout.key.encode()
         assert settings.checks["nova-compute"] == f"command test -e {host.compute_marker}"
-        assert settings.checks["libvirtd"] == "off"
+        assert settings.checks["libvirtd"] == f"command test -e {host.marker('libvirtd')}"
 
 
 def test_files_with_secrets_are_for_their_owner_only(layout: Layout) -> None:

@@ -46,6 +46,7 @@ class Booter:
                 "flavorRef": FLAVOR_ID,
                 "networks": "none",
                 "host": boot.host,
+                "metadata": boot.metadata,
             }
             uuid = self._call("POST", "/servers", {"server": server})["server"]["id"]
             made[boot.name] = (uuid, boot)

@@ -65,6 +65,7 @@ class Commands:
         return {
             "hosts": {name: found.listing() for name, found in WORLD.hypervisors.items()},
             "running": WORLD.running(),
+            "doubled": WORLD.doubled,
         }
 
     def guest_power(self, uuid: str, on: bool) -> None:
@@ -72,6 +73,7 @@ class Commands:
         for host, hypervisor in WORLD.hypervisors.items():
             if uuid in hypervisor.guests and hypervisor.powered:
                 hypervisor.guests[uuid].state = power_state.RUNNING if on else power_state.SHUTDOWN
+                WORLD.notice(uuid)
                 driver = self._computes.driver(host)
                 if driver is not None:
                     driver.guest_event(uuid, on)

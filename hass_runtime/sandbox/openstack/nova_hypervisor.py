@@ -71,6 +71,14 @@ class World:
     memory_mb: int = 8192
     disk_gb: int = 1000
     shared_storage: bool = True
+    # Uuid -> the hosts on which a guest once ran at the same time. It stays, however short that was.
+    doubled: dict[str, list[str]] = field(default_factory=dict)
+
+    def notice(self, uuid: str) -> None:
+        """A guest has begun to run somewhere: does it run anywhere else as well?"""
+        hosts = self.running().get(uuid, [])
+        if len(hosts) > 1:
+            self.doubled[uuid] = sorted({*self.doubled.get(uuid, []), *hosts})
 
     def hypervisor(self, host: str) -> Hypervisor:
         return self.hypervisors.setdefault(host, Hypervisor(host))
@@ -123,6 +131,7 @@ class SandboxDriver(fake.FakeDriver):
             self.hypervisor.fail_spawns -= 1
             raise exception.InstanceDeployFailure(reason="the sandbox was told to fail this one")
         super().spawn(context, instance, *args, **kwargs)
+        WORLD.notice(instance.uuid)
 
     def destroy(self, *args, **kwargs):
         self.check_alive()
@@ -138,6 +147,7 @@ class SandboxDriver(fake.FakeDriver):
             # As libvirt's driver does: the definition is made anew from what Nova knows.
             self._define(instance)
         super().power_on(context, instance, *args, **kwargs)
+        WORLD.notice(instance.uuid)
 
     def resume_state_on_host_boot(self, context, instance, *args, **kwargs):
         self.power_on(context, instance, None)
@@ -200,6 +210,7 @@ class SandboxDriver(fake.FakeDriver):
         if uuid not in self.instances:
             raise exception.InstanceNotFound(instance_id=uuid)
         self.instances[uuid].state = state
+        WORLD.notice(uuid)
 
     def guest_event(self, uuid: str, started: bool) -> None:
         """Tell nova-compute that a guest went on or off by itself, as libvirt's events do."""

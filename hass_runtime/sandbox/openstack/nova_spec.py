@@ -21,6 +21,7 @@ class Boot:
     name: str
     host: str
     state: str = "active"
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,20 @@ def read(path: Path) -> Spec:
     )
 
 
-def boots(instances: int | list[dict[str, str]], hosts: tuple[str, ...]) -> tuple[Boot, ...]:
-    """A number spreads that many instances (vm1, vm2, …) evenly; a list gives name, host and state.
+def boots(instances: int | list[dict[str, Any]], hosts: tuple[str, ...]) -> tuple[Boot, ...]:
+    """A number spreads that many instances (vm1, vm2, …) evenly; a list gives name, host, state and metadata.
 
     Raises SpecError for an unknown host or state.
     """
     if isinstance(instances, int):
         return tuple(Boot(f"vm{n + 1}", hosts[n % len(hosts)]) for n in range(instances))
     wanted = tuple(
-        Boot(row["name"], row.get("host") or hosts[n % len(hosts)], row.get("state", "active"))
+        Boot(
+            row["name"],
+            row.get("host") or hosts[n % len(hosts)],
+            row.get("state", "active"),
+            row.get("metadata") or {},
+        )
         for n, row in enumerate(instances)
     )
     for boot in wanted:

@@ -68,7 +68,7 @@ class OpenStackProcess:
     """One run of server.py. Every method may be called from any thread.
 
     `hosts` are the compute hosts; `instances` is a number to spread over them or a list of mappings with
-    name, host and state (`active`, `stopped`). `options` are further keys of the specification
+    name, host, state (`active`, `stopped`) and metadata. `options` are further keys of the specification
     (nova_spec.Spec): ports, capacity, spawn_seconds and so on.
     """
 
@@ -77,7 +77,7 @@ class OpenStackProcess:
         directory: Path,
         cache_dir: Path,
         hosts: Sequence[str],
-        instances: int | Sequence[Mapping[str, str]] = 0,
+        instances: int | Sequence[Mapping[str, Any]] = 0,
         log: Callable[[str], None] = lambda line: None,
         **options: Any,
     ) -> None:
