@@ -67,7 +67,8 @@ class Launch:
 
     ``rung`` is its place in the fault's ladder, ``tries`` the number of this try there, and ``deadline`` the
     seconds it may take (None: what the settings say). ``attempt`` counts for people. ``confirmed`` is a
-    person's word that the host is off, for a fence that cannot prove it.
+    person's word that the host is off, for a fence that cannot prove it. ``beware`` are other hosts that
+    instances should not go to, because they do not answer.
     """
 
     incident: int
@@ -80,6 +81,7 @@ class Launch:
     tries: int = 1
     deadline: float | None = None
     confirmed: Order | None = None
+    beware: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

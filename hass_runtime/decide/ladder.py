@@ -88,6 +88,7 @@ def launch(
         number,
         rung.deadline,
         gates.confirmation(view, host) if fences else None,
+        view.silent_beside(host) if fences else (),
     )
 
 

@@ -170,6 +170,8 @@ def _ailing(view: View, host: HostView, incident: Incident) -> list[Decision]:
 
 def _over(view: View, host: HostView, incident: Incident) -> list[Decision]:
     """The fault is gone, before or after a mild remedy."""
+    if not host.track.layers:
+        return []  # this controller has only just started, and has seen nothing of it yet
     to = _looks(view, host)
     looks = describe(host.track, view.now, view.policy.thresholds)
     if to is not HostState.HEALTHY:
@@ -178,7 +180,13 @@ def _over(view: View, host: HostView, incident: Incident) -> list[Decision]:
         return hold(host, incident, "", "waits to see whether the host is well again")
     if incident.phase == DRAIN:  # it is disabled in Nova since, and some of its instances are gone
         return [restoration(host, incident, 1, f"nothing is wrong any more: {looks}")]
-    remedied = bool(incident.phase) and host.last_run is not None and host.last_run.status == "successful"
+    # Without a try since, what ran was for another fault.
+    remedied = (
+        bool(incident.phase)
+        and incident.tries > 0
+        and host.last_run is not None
+        and host.last_run.status == "successful"
+    )
     outcome = Outcome.RECOVERED if remedied else Outcome.CLEARED
     reason = f"{incident.phase} helped: {looks}" if remedied else f"nothing is wrong any more: {looks}"
     if incident.layer == Layer.POWER.value and outcome is Outcome.CLEARED and incident.fault == "power":

@@ -206,6 +206,11 @@ class View:
                 found[host.host.cluster].add(host.name)
         return {cluster: frozenset(names) for cluster, names in found.items()}
 
+    def silent_beside(self, host: HostView) -> tuple[str, ...]:
+        """Names of the other hosts of its cluster that are down and do not answer."""
+        others = sorted(self.down[host.host.cluster] - {host.name})
+        return tuple(name for name in others if not self.answers(self.hosts[name]))
+
     @cached_property
     def ailing(self) -> Mapping[str, frozenset[str]]:
         """Names of the hosts that are down or have any fault with a remedy, by cluster."""

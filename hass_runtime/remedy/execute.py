@@ -247,6 +247,7 @@ class Executor:
                 "failed_at": _iso(_failed_at(incident)),
                 "was": self._recorded_states(launch.incident),
                 "confirmed": confirmed,
+                "beware": list(launch.beware),
                 "reason": incident.why,
             },
         )

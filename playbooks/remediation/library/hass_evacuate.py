@@ -13,7 +13,7 @@ try:
     import time
 
     from hass_runtime.remedy import ansible_support as support
-    from hass_runtime.remedy import cloud, evacuation, fencing, inventory, restoration, silence, wire
+    from hass_runtime.remedy import cloud, evacuation, fencing, inventory, restoration, silence, targets, wire
     from hass_runtime.remedy import proof as proofs
 
     MISSING = None
@@ -78,6 +78,13 @@ options:
     description: Number of the incident that this belongs to; 0 by hand.
     type: int
     default: 0
+  beware:
+    description:
+      - Names of other hosts that are silent. Before its first call it waits, for C(75) seconds at most, until
+        Nova would send no instance to any of them, or until they answer.
+    type: list
+    elements: str
+    default: []
   progress_file:
     description: File to which each change of a move is appended as one line of JSON.
     type: path
@@ -201,10 +208,14 @@ def run(module: AnsibleModule) -> None:
         return
     if not restoration.required(nova, host.name).forced_down:
         raise proofs.FenceError(f"nova-compute of {host.name} is not forced down, nothing is evacuated")
+    others = [each for each in settings.hosts if each.name in params["beware"] and each.name != host.name]
+    silent = {each.name: silence.listener(each, silence.ears_of(settings)) for each in others}
+    patience = restoration.Patience(targets.MISSED_WITHIN, max(1.0, settings.recovery.poll_interval))
+    doubt = targets.wait_until_missed(nova, silent, patience)
     outcome = evacuator.run()
     result = {
         "changed": outcome.calls > 0,
-        "msg": outcome.words(host.name),
+        "msg": outcome.words(host.name) + (f"; {doubt}" if doubt else ""),
         "moves": inventory.as_dicts(outcome.moves),
         "calls": outcome.calls,
     }
@@ -236,6 +247,7 @@ def main() -> None:
         "was": {"type": "dict", "default": {}},
         "since": {"type": "str"},
         "incident": {"type": "int", "default": 0},
+        "beware": {"type": "list", "elements": "str", "default": []},
         "progress_file": {"type": "path"},
     }
     module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
