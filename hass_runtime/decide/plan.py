@@ -180,13 +180,8 @@ def _over(view: View, host: HostView, incident: Incident) -> list[Decision]:
         return hold(host, incident, "", "waits to see whether the host is well again")
     if incident.phase == DRAIN:  # it is disabled in Nova since, and some of its instances are gone
         return [restoration(host, incident, 1, f"nothing is wrong any more: {looks}")]
-    # Without a try since, what ran was for another fault.
-    remedied = (
-        bool(incident.phase)
-        and incident.tries > 0
-        and host.last_run is not None
-        and host.last_run.status == "successful"
-    )
+    worked = host.last_run is not None and host.last_run.status == "successful"
+    remedied = worked and bool(incident.phase) and incident.tries > 0  # else it was for an earlier fault
     outcome = Outcome.RECOVERED if remedied else Outcome.CLEARED
     reason = f"{incident.phase} helped: {looks}" if remedied else f"nothing is wrong any more: {looks}"
     if incident.layer == Layer.POWER.value and outcome is Outcome.CLEARED and incident.fault == "power":

@@ -1,8 +1,8 @@
 """Where evacuated instances must not go: to a host that has just died, too, and that Nova still takes for up.
 
 Nova believes in a nova-compute for `service_down_time` (60 s) after its last heartbeat. Two hosts of one rack
-die together: what is evacuated from the first would be sent to the second, and wait there for as long as a move
-may take. So the first evacuation waits until Nova misses every such host, too, or it answers after all.
+die together: what is evacuated from the first would be sent to the second, and wait there for as long as a
+move may take. So the first evacuation waits until Nova misses each such host, too, or it answers after all.
 """
 
 from __future__ import annotations

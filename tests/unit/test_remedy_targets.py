@@ -1,4 +1,4 @@
-"""Nothing is evacuated to a host that has just died, too: its silence and Nova's view of it are waited for."""
+"""Nothing is evacuated to a host that has just died, too: that Nova misses it is waited for."""
 
 from __future__ import annotations
 
