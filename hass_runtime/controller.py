@@ -11,7 +11,6 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from hass_runtime.decide.plan import decide
@@ -130,7 +129,7 @@ class Controller:
         """Take what was seen or reported; only from the thread that cycles, others use `inbox`."""
         if not isinstance(item, Reading):
             self._events.append(item)
-        elif self.memory.observe(replace(item, at=self._now())):  # dated by the one clock that never jumps
+        elif self.memory.observe(item.dated(self._now())):  # dated by the one clock that never jumps
             self._written.pop((item.subject, item.layer), None)
 
     @property

@@ -52,6 +52,19 @@ class Reading:
     leaving: bool = False
     boot: str = ""
 
+    def dated(self, at: float) -> Reading:
+        """The same, of another moment. Written out, since it is done with every reading of every host."""
+        return Reading(
+            self.subject,
+            self.layer,
+            self.verdict,
+            self.evidence,
+            at,
+            self.answered,
+            self.leaving,
+            self.boot,
+        )
+
 
 class HostState(str, Enum):
     """Where a host stands in its life; `decide/lifecycle.py` holds the permitted transitions."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from hass_runtime.decide.symptoms import Sign, Symptom
 from hass_runtime.domain import Fault, Layer, Reading, Verdict
@@ -79,6 +79,10 @@ class HostTrack:
     leaving: bool = False
     doubt: str = ""
     boots: Boots = NEVER_BOOTED
+
+    def matching(self, fault: str, since: float) -> HostTrack:
+        """The same, with the row of the table that holds now. Written out: this is done in every cycle."""
+        return HostTrack(self.host, self.layers, fault, since, self.leaving, self.doubt, self.boots)
 
 
 DOUBT_AFTER = 2
@@ -205,17 +209,17 @@ def diagnose(
     looks = signs(track, now, limits, blind)
     row = next((row for row in table if row.matches(looks)), None)
     if row is None:
-        return (replace(track, matched="", matched_since=0.0) if track.matched else track), None
+        return (track.matching("", 0.0) if track.matched else track), None
     wait = limits.transient if row.patient else 0.0
     if track.leaving:  # whatever ends on its way down was asked to
         wait = max(wait, limits.planned)
     if not wait:
-        return replace(track, matched=row.fault, matched_since=now), fault_of(track, row)
+        return track.matching(row.fault, now), fault_of(track, row)
     waiting = {other.fault for other in table if other.patient}
     if track.leaving:  # while it goes down it passes through rows that are not patient
         waiting |= {other.fault for other in table}
     since = track.matched_since if track.matched in waiting else now
-    track = replace(track, matched=row.fault, matched_since=since)
+    track = track.matching(row.fault, since)
     return track, fault_of(track, row) if now - since >= wait else None
 
 
@@ -225,7 +229,7 @@ def fault_of(track: HostTrack, row: Symptom) -> Fault:
     ``seen`` has the latest evidence, dated from the first reading that was like it: the first sign.
     """
     known = [track.layers[layer] for layer in row.when if layer in track.layers]
-    seen = tuple(replace(layer.reading, at=layer.since) for layer in known)
+    seen = tuple(layer.reading.dated(layer.since) for layer in known)
     boots = track.boots
     if boots.rebooted and Sign.REBOOTED in row.when.get(Layer.OS, ()):
         # Dated from when it was last heard before: whatever has ended since then ended with that boot.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from hass_runtime.controller import Controller
+from hass_runtime.controller import LOOKED_AT_FASTER, Controller
 from hass_runtime.decide import gates
 from hass_runtime.decide.diagnosis import HostTrack, LayerTrack
 from hass_runtime.decide.ladder import pause_before_retry
@@ -133,9 +133,14 @@ class Daemon:
         if readings is not seen.readings or not seen.steady:
             self._news = True
         seen.readings, seen.fresh = readings, True
-        pace = self._interval / 2 if name in self.controller.hurried else self._interval
+        pace = self._interval / 2 if self._hurried(name) else self._interval
         self._hub.after(pace, lambda: self._look(name))
         self._wake(self._hub.now + SETTLE)
+
+    def _hurried(self, name: str) -> bool:
+        """As `Controller.hurried`, of one."""
+        state = self.controller.memory.states.get(name)
+        return state in LOOKED_AT_FASTER
 
     def _wake(self, moment: float) -> None:
         if self._wake_at is None or moment < self._wake_at:
