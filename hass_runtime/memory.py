@@ -33,10 +33,11 @@ class Memory:
     running: dict[str, str] = field(default_factory=dict)
     cancelling: set[str] = field(default_factory=set)
     last_runs: dict[str, LastRun] = field(default_factory=dict)
+    begun: dict[str, frozenset[str]] = field(default_factory=dict)
     fences: list[tuple[str, float]] = field(default_factory=list)
     pauses: tuple[Pause, ...] = ()
     orders: dict[tuple[str, OrderKind], Order] = field(default_factory=dict)
-    troubled_at: float | None = None
+    troubled_at: dict[str, float] = field(default_factory=dict)
     doubts: dict[str, str] = field(default_factory=dict)
     boots: dict[str, str] = field(default_factory=dict)
 
@@ -98,6 +99,7 @@ class Memory:
                 wanted_back=self.orders.get((name, OrderKind.RESTORE)),
                 doubt=self.doubts.get(name, ""),
                 boot=self.boots.get(name, ""),
+                begun=self.begun.get(name, frozenset()),
             )
         view = View(
             now,
@@ -106,11 +108,11 @@ class Memory:
             self._gateway_answers(now),
             self.pauses,
             blind,
-            self.troubled_at,
+            dict(self.troubled_at),
             fences,
         )
-        if gates.troubled(view):
-            self.troubled_at = now
+        for where in gates.troubled(view):
+            self.troubled_at[where] = now
         return view
 
     def _counted_fences(self, now: float) -> tuple[tuple[str, float], ...]:
@@ -134,6 +136,7 @@ class Memory:
     def run_began(self, host: str, playbook: str) -> None:
         """A playbook of the host is at work."""
         self.running[host] = playbook
+        self.begun[host] = self.begun.get(host, frozenset()) | {playbook}
         self.cancelling.discard(host)
 
     def run_ended(self, host: str, run: LastRun) -> None:
@@ -148,6 +151,7 @@ class Memory:
     def forget_runs(self, host: str) -> None:
         """A new incident starts with a clean sheet."""
         self.last_runs.pop(host, None)
+        self.begun.pop(host, None)
         self.running.pop(host, None)
         self.cancelling.discard(host)
 
@@ -155,6 +159,7 @@ class Memory:
         """Rebuild `last_runs` from the store, oldest run first. None of them ended in the future."""
         self.forget_runs(host)
         for run in sorted(runs, key=lambda run: run.started_at):
+            self.begun[host] = self.begun.get(host, frozenset()) | {run.playbook}
             if run.finished_at is not None:
                 ended_at = min(run.finished_at, now)
                 self.run_ended(host, LastRun(run.playbook, run.status, run.reason, ended_at, 0))

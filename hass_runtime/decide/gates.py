@@ -102,8 +102,9 @@ def _rate(view: View, host: HostView, playbook: str) -> str:
         return f"{len(others)} remedies run already ({', '.join(others)})"
     if host.proven_off:
         return ""  # it is off already, only its instances are missing
-    if view.troubled_at is not None and view.now - view.troubled_at < policy.cooldown:
-        ago = view.now - view.troubled_at
+    troubles = [view.troubled_at.get(where) for where in (EVERYWHERE, host.host.cluster)]
+    ago = view.now - max((at for at in troubles if at is not None), default=float("-inf"))
+    if ago < policy.cooldown:
         return f"{ago:.0f} s after a storm or an isolation, {policy.cooldown:g} s are waited"
     if playbook == FAILURE:
         since = view.now - policy.fence_window
@@ -237,16 +238,22 @@ def closed(view: View, host: HostView, playbook: str = FAILURE) -> tuple[Gate, s
     return None
 
 
-def troubled(view: View) -> bool:
-    """True while there is a storm or the controller is cut off: then readings are not to be trusted for some
-    time after, either. Hosts that were not read yet do not count here: every start begins like that.
+EVERYWHERE = ""
+"""Where trouble is when the controller itself is cut off; a storm is in its cluster."""
+
+
+def troubled(view: View) -> frozenset[str]:
+    """The clusters in which there is a storm, and `EVERYWHERE` while the controller is cut off: then readings
+    are not to be trusted for some time after, either. Hosts that were not read yet do not count here: every
+    start begins like that.
     """
     if not any(host.track.layers for host in view.hosts.values()):
-        return False
+        return frozenset()
     if cut_off(view):
-        return True
-    return any(
-        sum(bool(view.hosts[name].track.layers) for name in names)
-        > view.policy.storm_threshold * view.sizes[cluster]
+        return frozenset({EVERYWHERE})
+    return frozenset(
+        cluster
         for cluster, names in view.down.items()
+        if sum(bool(view.hosts[name].track.layers) for name in names)
+        > view.policy.storm_threshold * view.sizes[cluster]
     )

@@ -178,7 +178,7 @@ def _over(view: View, host: HostView, incident: Incident) -> list[Decision]:
         if host.last_run is not None and host.last_run.status == "successful":
             return []  # its effect is coming in, reading by reading
         return hold(host, incident, "", "waits to see whether the host is well again")
-    if incident.phase == DRAIN:  # it is disabled in Nova since, and some of its instances are gone
+    if DRAIN in host.begun:  # it is disabled in Nova since, and some of its instances are gone
         return [restoration(host, incident, 1, f"nothing is wrong any more: {looks}")]
     worked = host.last_run is not None and host.last_run.status == "successful"
     remedied = worked and bool(incident.phase) and incident.tries > 0  # else it was for an earlier fault

@@ -86,7 +86,8 @@ class HostView:
     ``fault`` is today's diagnosis; ``running`` the playbook at work on it now, or "", and ``cancelling`` that
     it was told to end. ``fences`` are the moments of its fences that are still counted, the oldest first.
     ``maintenance``, ``confirmed`` and ``wanted_back`` are a person's orders in force. ``doubt`` is what the
-    journal says of its BMC, see `diagnosis.HostTrack`, and ``boot`` the boot that it knows.
+    journal says of its BMC, see `diagnosis.HostTrack`, and ``boot`` the boot that it knows. ``begun``
+    are the playbooks that were begun in its incident.
     """
 
     host: Host
@@ -103,6 +104,7 @@ class HostView:
     wanted_back: Order | None = None
     doubt: str = ""
     boot: str = ""
+    begun: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -131,8 +133,8 @@ class View:
 
     ``gateway_answers`` is the controller's own connectivity: None when no gateway is configured.
     ``blind`` are the layers whose detector sees nothing of any host, with the reason. ``troubled_at`` is when
-    there was last a storm, or the controller was cut off; None: not since it started. ``fences`` are (host,
-    moment) of the fences that are still counted.
+    there was last a storm, by cluster, and under `gates.EVERYWHERE` when the controller was cut off. ``fences``
+    are (host, moment) of the fences that are still counted.
     """
 
     now: float
@@ -141,7 +143,7 @@ class View:
     gateway_answers: bool | None = None
     pauses: tuple[Pause, ...] = ()
     blind: Mapping[Layer, str] = field(default_factory=dict)
-    troubled_at: float | None = None
+    troubled_at: Mapping[str, float] = field(default_factory=dict)
     fences: tuple[tuple[str, float], ...] = ()
 
     def answers(self, host: HostView) -> bool:

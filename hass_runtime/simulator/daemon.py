@@ -96,7 +96,7 @@ class Daemon:
         self._wake_at: float | None = None
         self._news = True
         self._idle_until = 0.0
-        self._troubled = False
+        self._troubled: frozenset[str] = frozenset()
         interval, ttl = settings.detection.polling_interval, settings.controller.lease_ttl
         self._interval = interval
         self._pause = min(interval / 2, ttl / 6, 1.0)
@@ -166,8 +166,8 @@ class Daemon:
         for seen in self._seen.values():
             if seen.fresh:
                 seen.put_off(self._hub.wall())
-        if self._troubled:  # it goes on, and its end counts from the last cycle that saw it
-            self.controller.memory.troubled_at = self._hub.wall()
+        for where in self._troubled:  # it goes on, and its end counts from the last cycle that saw it
+            self.controller.memory.troubled_at[where] = self._hub.wall()
         return True
 
     def _cycle(self) -> None:
@@ -187,11 +187,12 @@ class Daemon:
         # What could not be written, or was not decided for want of a lease, is tried again in every cycle.
         self._news = self._journal.away or self._leadership.lease is None or bool(self.bugs)
         self._idle_until = self._hub.wall()
-        self._troubled = False
+        self._troubled = frozenset()
         if self._skips and not self._news:
             memory, now = self.controller.memory, self._hub.wall()
             # It may have begun the cycle in trouble and ended it without.
-            self._troubled = memory.troubled_at == now and gates.troubled(memory.view(now))
+            lately = {where for where, at in memory.troubled_at.items() if at == now}
+            self._troubled = gates.troubled(memory.view(now)) & lately if lately else frozenset()
             self._idle_until = min(self._moments(), default=float("inf"))
             for name, seen in self._seen.items():
                 seen.steady = self._is_steady(self.controller.memory.tracks[name])
@@ -251,8 +252,8 @@ class Daemon:
     def _all_moments(self) -> Iterator[float]:
         memory, policy = self.controller.memory, self._policy
         limits = policy.thresholds
-        if memory.troubled_at is not None:
-            yield memory.troubled_at + policy.cooldown
+        for at in memory.troubled_at.values():
+            yield at + policy.cooldown
         for _, at in memory.fences:
             yield at + policy.fence_window
             yield at + policy.flap_window

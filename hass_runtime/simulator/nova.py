@@ -122,6 +122,8 @@ class Nova:
                 self._migration(number, "completed")
             if each.target == name and each.status in ("pre-migrating", "running"):
                 self._migration(number, "failed")
+                if each.instance not in self.records:
+                    continue  # deleted meanwhile
                 self._set(each.instance, vm_state="error", task_state="", fault="its target restarted")
         for uuid, record in self.records.items():
             server, guest = record.server, self.world.guests[uuid]

@@ -104,6 +104,7 @@ class Simulation:
         )
         self.happenings.false_words = self.monitor.false_words
         self.monitor.goodbyes = self.eyes.goodbyes
+        self.monitor.runs.controller_lives = lambda: self._daemon is not None
         facts = MadeUpFacts(world, self.nova, self.journal, self.record, self.monitor)
         self.judge = Judge(scenario, facts)
         self._daemon: Daemon | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,7 @@ class RunWatch:
     journal: Journal
     violated: Violated
     ill: set[str] = field(default_factory=set)
+    controller_lives: Callable[[], bool] = lambda: True
     _steps: dict[str, Step] = field(default_factory=dict)
     _secrets: tuple[str, ...] = ()
 
@@ -103,11 +104,16 @@ class RunWatch:
     def run_changed(self, run: Run) -> None:
         """A run began or ended; with it ends the step that it was in."""
         self.leak("", f"run {run.id}", repr(run))
-        if run.finished_at is not None and run.id in self._steps:
-            self._took(run.id, self._steps.pop(run.id), run.finished_at)
+        if run.finished_at is None or run.id not in self._steps:
+            return
+        step = self._steps.pop(run.id)
+        if run.status != "lost":  # that is noted when somebody takes over, long after it ended
+            self._took(run.id, step, run.finished_at)
 
     def finish(self) -> None:
-        """What is at work now, is it within its deadline?"""
+        """What is at work now, is it within its deadline? By the journal, if somebody writes it."""
+        if self.journal.away or not self.controller_lives():
+            return
         for run in self.journal.running.values():
             incident = self.journal.all_incidents[run.incident]
             took, longest = self.hub.wall() - run.started_at, self._longest(run.playbook)

@@ -261,20 +261,24 @@ def test_what_does_not_fence_is_not_held_for_fences(playbook):
 
 @pytest.mark.parametrize("playbook", [FAILURE, DRAIN, RESTART])
 def test_nothing_begins_until_some_time_after_a_storm(playbook):
-    view = of(8, silent("host1"), troubled_at=NOW - 14)
+    view = of(8, silent("host1"), troubled_at={"default": NOW - 14})
     assert shut(view, playbook=playbook) is Gate.RATE
     assert why(view, playbook=playbook) == "14 s after a storm or an isolation, 15 s are waited"
-    assert shut(replace(view, troubled_at=NOW - 15), playbook=playbook) is None
+    assert shut(replace(view, troubled_at={gates.EVERYWHERE: NOW - 15}), playbook=playbook) is None
+
+
+def test_a_storm_in_another_cluster_is_none_here():
+    assert shut(of(8, silent("host1"), troubled_at={"edge": NOW})) is None
 
 
 def test_without_a_storm_since_the_start_nothing_is_waited_for():
-    assert shut(of(8, silent("host1"), troubled_at=None)) is None
+    assert shut(of(8, silent("host1"), troubled_at={})) is None
 
 
 def test_a_host_that_is_off_already_waits_for_no_cooldown_and_no_window_only_for_its_turn():
     """Its instances are missing, and nothing more is taken from anybody."""
     off = silent("host1", incident=incident("host1", fenced_at=NOW - 60))
-    view = of(8, off, troubled_at=NOW, fences=fenced("host2"), policy=policy(max_fences=1))
+    view = of(8, off, troubled_at={gates.EVERYWHERE: NOW}, fences=fenced("host2"), policy=policy(max_fences=1))
     assert shut(view) is None
     assert shut(of(8, off, *busy("host2", "host3"))) is Gate.RATE
 
@@ -302,8 +306,8 @@ def test_counts_of_a_view_are_the_same_after_a_launch_as_counted_anew():
 
 
 def test_a_storm_and_an_isolation_are_trouble():
-    assert gates.troubled(of(4, silent("host1"), silent("host2"), silent("host3")))
-    assert gates.troubled(of(4, gateway_answers=False))
+    assert gates.troubled(of(4, silent("host1"), silent("host2"), silent("host3"))) == {"default"}
+    assert gates.troubled(of(4, gateway_answers=False)) == {gates.EVERYWHERE}
     assert gates.troubled(view_of(silent("host1"), silent("host2")))
     assert not gates.troubled(of(4, silent("host1"), silent("host2")))
     assert not gates.troubled(of(4))

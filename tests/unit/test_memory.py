@@ -97,20 +97,20 @@ def test_an_order_for_a_host_that_is_not_watched_is_nobodys():
 def test_a_storm_is_remembered_with_the_moment_at_which_it_was_last_seen():
     known = memory("host1", "host2", "host3", "host4")
     read(known, 100.0)
-    assert known.view(100.0).troubled_at is None
+    assert known.view(100.0).troubled_at == {}
     for at in (101.0, 102.0):
         read(known, at, Verdict.FAILED, "host1", "host2", "host3")
         read(known, at, Verdict.OK, "host4")
         known.view(at)
     read(known, 103.0)
-    assert known.view(103.0).troubled_at == 102.0
+    assert known.view(103.0).troubled_at == {"default": 102.0}
 
 
 def test_a_start_is_not_remembered_as_a_storm():
     known = memory("host1", "host2", "host3")
     known.view(100.0)
     read(known, 101.0, Verdict.OK, "host1")
-    assert known.view(101.0).troubled_at is None
+    assert known.view(101.0).troubled_at == {}
 
 
 def test_fences_count_for_as_long_as_the_longer_of_both_windows():
