@@ -133,8 +133,8 @@ class View:
 
     ``gateway_answers`` is the controller's own connectivity: None when no gateway is configured.
     ``blind`` are the layers whose detector sees nothing of any host, with the reason. ``troubled_at`` is when
-    there was last a storm, by cluster, and under `gates.EVERYWHERE` when the controller was cut off. ``fences``
-    are (host, moment) of the fences that are still counted.
+    there was last a storm, by cluster, and, under `gates.EVERYWHERE`, when the controller was cut off.
+    ``fences`` are (host, moment) of the fences that are still counted.
     """
 
     now: float

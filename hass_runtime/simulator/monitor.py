@@ -17,6 +17,7 @@ from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE
 from hass_runtime.domain import HostState, Incident, MoveState, OrderKind, Outcome, Scope
 from hass_runtime.remedy.moves import in_flight
 from hass_runtime.remedy.restoration import OUR_REASON
+from hass_runtime.remedy.resume import WELL_DONE
 from hass_runtime.remedy.runs import RunSpec
 from hass_runtime.settings import ControllerSettings
 from hass_runtime.simulator.journal import Journal
@@ -193,6 +194,8 @@ class Monitor:
             self.runs.run_changed(after)
         elif kind == "step":
             self.runs.step(after)
+            if after.action == "hass_fence" and after.status in WELL_DONE:
+                self.proof.fenced(self._journal.all_incidents[after.incident].host)
         elif kind == "order" and after is not None:
             self.proof.ordered(after)
         elif kind == "host":
@@ -204,7 +207,6 @@ class Monitor:
             if after.fenced_at is not None and (before is None or before.fenced_at is None):
                 self.fences += 1
                 self.fenced.add(after.host)
-                self.proof.fenced(after.host)
         elif kind in ("run", "step", "move", "note"):
             self._changed_at[after.incident] = self._world.hub.now
 

@@ -37,6 +37,7 @@ class ProofWatch:
     false_words: set[str] = field(default_factory=set)
     _power: dict[str, _Power] = field(default_factory=dict)
     _words: set[str] = field(default_factory=set)
+    _proven: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._power = {name: _Power() for name in self.world.hosts}
@@ -57,6 +58,8 @@ class ProofWatch:
         """The BMC answered a remedy, or did not: value is on, off, or other words."""
         power = self._power[name]
         power.reads = power.reads + 1 if value == "off" else 0
+        if value == "on":
+            self._proven.discard(name)
 
     def ordered(self, order: Order) -> None:
         if order.kind is OrderKind.CONFIRM_FENCED:
@@ -77,6 +80,7 @@ class ProofWatch:
         if not (power.told_off and power.reads >= needed) and host not in self._words:
             words = f"it is called off after {power.reads} readings of off, {needed} are needed"
             self.violated(RULE_1, host, words)
+        self._proven.add(host)
         if self.surely_on(host) > LOOK_TO_CALL:
             self.violated(RULE_1, host, "it is called off, and has power")
 
@@ -87,7 +91,9 @@ class ProofWatch:
             words = f"{instance} is evacuated, and its host has had power for {on_for:.1f} s"
             self.violated(RULE_1, host, words)
         power = self._power[host]
-        if not (power.told_off and power.reads >= MIN_READS) and host not in self._words:
+        # Once proven off, and not seen on since, one more look before each call is enough.
+        needed = 1 if host in self._proven else MIN_READS
+        if not (power.told_off and power.reads >= needed) and host not in self._words:
             self.violated(RULE_2, host, f"{instance} is evacuated, and nothing has proven its host off")
 
     def surely_on(self, name: str) -> float:
@@ -98,4 +104,5 @@ class ProofWatch:
         host, world = self.world.hosts[name], self.world
         by_voice = not host.spec.ipmi or not host.bmc_answers or host.bmc_lies or name in self.false_words
         known = world.reached(host) if by_voice else True
-        return world.hub.now - host.since if host.power and known else 0.0
+        since = host.booted_at if by_voice else host.since
+        return world.hub.now - since if host.power and known else 0.0
