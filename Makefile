@@ -62,6 +62,8 @@ mutations: dev
 	$(BIN)/python tests/simulation/mutate.py --jobs 2
 
 bench: venv
+	$(BIN)/python benchmarks/decisions.py
+	$(BIN)/python benchmarks/simulation.py
 	$(BIN)/python benchmarks/recovery.py
 
 # The pages that are made from the code; a test fails while they are not what the code says.
