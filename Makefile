@@ -1,7 +1,7 @@
 # Two commands do it all on a fresh machine: `make demo` and `make test`. Each sets up what it needs.
 #
 #   make demo            power cut in an embedded cloud, seen live       (KEEP=1 leaves it running)
-#   make test            lint, unit and integration tests                (installs Debian packages if root)
+#   make test            lint, unit, simulation and integration tests    (installs Debian packages if root)
 #   make kill-everywhere the controller killed at every line of its journal, as a real process
 #   make mutations       each safety rule broken on purpose: the simulator has to see it
 #   make lint bench docs venv clean
@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 REPORT ?= hass-report.html
 KEEP ?=
 
-.PHONY: demo test lint unit integration kill-everywhere mutations bench docs venv dev clean
+.PHONY: demo test lint unit simulation integration kill-everywhere mutations bench docs venv dev clean
 
 venv: $(VENV)/.ready
 dev: $(VENV)/.ready-dev
@@ -38,7 +38,7 @@ $(VENV)/.ready-dev: $(VENV)/.ready
 demo: venv
 	@$(BIN)/hass sandbox demo $(if $(KEEP),--keep) --report $(REPORT)
 
-test: lint unit integration
+test: lint unit simulation integration
 
 lint: dev
 	$(BIN)/ruff check .
@@ -49,6 +49,10 @@ lint: dev
 
 unit: dev
 	$(BIN)/python -m pytest tests/unit -q -n 2
+
+# Golden scenarios, a few thousand random schedules, and a HASS that is broken on purpose.
+simulation: dev
+	$(BIN)/python -m pytest tests/simulation -q -n 2
 
 integration: dev
 	$(BIN)/python -m pytest tests/integration -v

@@ -1,7 +1,7 @@
 """The simulator: simulated hours a second, and random schedules a second, by one process and by one a core.
 
-A schedule is what `hass simulate --random` makes up: 2 to 6 hosts, up to 8 things that go wrong, eight
-minutes of simulated time. The ratio says what a second process brings.
+A schedule is what `hass simulate --random` makes up: 2 to 6 hosts, up to 8 things that go wrong, five and a
+half minutes of simulated time. The ratio says what a second process brings.
 
 Usage: benchmarks/simulation.py [SCHEDULES]
 """

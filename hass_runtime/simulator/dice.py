@@ -14,8 +14,8 @@ from typing import Any
 from hass_runtime.simulator.scenario import Event, HostSpec, InstanceSpec, Scenario, timeline
 from hass_runtime.simulator.scenario_words import PLAYBOOK_OUTCOMES, PLAYBOOKS, SERVICES
 
-RUN_FOR = 480.0
-_BUSY = 240.0  # everything begins before that
+RUN_FOR = 330.0
+_BUSY = 150.0  # everything begins before that
 _SETTINGS: tuple[tuple[str, tuple[str, ...], float], ...] = (  # key, values, how often it is set
     ("detection.polling_interval", ("1", "2", "5"), 1.0),
     ("detection.polling_threshold", ("2", "3"), 0.5),

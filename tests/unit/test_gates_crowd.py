@@ -278,7 +278,8 @@ def test_without_a_storm_since_the_start_nothing_is_waited_for():
 def test_a_host_that_is_off_already_waits_for_no_cooldown_and_no_window_only_for_its_turn():
     """Its instances are missing, and nothing more is taken from anybody."""
     off = silent("host1", incident=incident("host1", fenced_at=NOW - 60))
-    view = of(8, off, troubled_at={gates.EVERYWHERE: NOW}, fences=fenced("host2"), policy=policy(max_fences=1))
+    one = policy(max_fences=1)
+    view = of(8, off, troubled_at={gates.EVERYWHERE: NOW}, fences=fenced("host2"), policy=one)
     assert shut(view) is None
     assert shut(of(8, off, *busy("host2", "host3"))) is Gate.RATE
 
