@@ -146,7 +146,8 @@ def fence(
                 ) from error
             doubt = str(error)
     assert word is not None
-    listens = (still_answers,) if rearmed is None else (still_answers, rearmed)
+    # The quick one last: what it says is the newest.
+    listens = (still_answers,) if rearmed is None else (rearmed, still_answers)
     proof = _by_word(host, word, listens, doubt, max_age, bmc_name, wall, sleep)
     if bmc is not None and _read(bmc, wall).value == "on":  # it may be able to tell again by now
         raise FenceError(f"{host} in doubt: {word.by} confirmed it as off, but its BMC says on")
