@@ -19,12 +19,17 @@ from hass_runtime.domain import Gate, HostState, Layer, Order, Scope
 _EVERYWHERE = {Scope.ALL: "", Scope.CLUSTER: "cluster ", Scope.HOST: "host "}
 
 
-def _disarmed(view: View, host: HostView, playbook: str) -> str:
+def switched_off(view: View, host: HostView) -> str:
+    """Why HASS may not act on the host because somebody said so, or ""."""
     pause = view.paused(host)
     if pause is not None:
         where = f" for {_EVERYWHERE[pause.scope]}{pause.name}" if pause.scope is not Scope.ALL else ""
         return f"switched off{where} by {pause.by}: {pause.reason}"
     return "" if view.policy.armed else "the configuration says [safety] armed = false"
+
+
+def _disarmed(view: View, host: HostView, playbook: str) -> str:
+    return switched_off(view, host)
 
 
 def cut_off(view: View) -> str:

@@ -42,8 +42,11 @@ NEXT: dict[HostState, frozenset[HostState]] = {
     ),
     # To fencing or held: it was drained only, and dies now.
     _S.EVACUATED: frozenset({_S.RESTORING, _S.QUARANTINED, _S.MAINTENANCE, _S.FENCING, _S.HELD}),
-    _S.RESTORING: frozenset({_S.HEALTHY, _S.EVACUATED, _S.QUARANTINED, _S.RESTORING, _S.MAINTENANCE}),
-    _S.QUARANTINED: frozenset({_S.RESTORING, _S.MAINTENANCE}),
+    # To fencing or held: nothing was taken from it but its place in Nova, and it dies now.
+    _S.RESTORING: frozenset(
+        {_S.HEALTHY, _S.EVACUATED, _S.QUARANTINED, _S.MAINTENANCE, _S.FENCING, _S.HELD, _S.FAULTY}
+    ),
+    _S.QUARANTINED: frozenset({_S.RESTORING, _S.MAINTENANCE, _S.FENCING, _S.HELD}),
     _S.MAINTENANCE: frozenset({_S.SUSPECT, _S.HEALTHY, _S.RESTORING, _S.EVACUATING, _S.QUARANTINED, *_BEGIN}),
 }
 

@@ -26,7 +26,7 @@ from hass_runtime.decide.diagnosis import describe, signs
 from hass_runtime.decide.ladder import climb, hold, launch, pause_before_retry
 from hass_runtime.decide.symptoms import Rung, Sign
 from hass_runtime.decide.view import DRAIN, FAILURE, REBOOTED, RESTORE, REVIVE, HostView, View
-from hass_runtime.domain import HostState, Incident, Layer, Outcome
+from hass_runtime.domain import Gate, HostState, Incident, Layer, Outcome
 
 _BAD = frozenset({Sign.MISSING, Sign.WARNING, Sign.SILENT, Sign.COMPLAINING, Sign.DOUBTED, Sign.REBOOTED})
 
@@ -59,7 +59,7 @@ def _host(view: View, host: HostView) -> list[Decision]:
         return _at_work(view, host)
     if incident is None:
         return _watching(view, host)
-    if incident.phase == RESTORE:
+    if incident.phase == RESTORE and (host.proven_off or not view.needs_failure(host)):
         return coming_back(view, host, incident)
     if incident.fault == maintenance.FAULT:
         return maintenance.in_maintenance(view, host, incident)
@@ -91,7 +91,8 @@ def _known_boot(view: View, host: HostView) -> str:
         and (run.playbook, run.status) == (REVIVE, "successful")
         and boots.since <= run.ended_at
     )
-    emptied = host.state in _EMPTY or host.maintenance is not None
+    taken_off = host.proven_off or DRAIN in host.begun
+    emptied = (host.state in _EMPTY and taken_off) or host.maintenance is not None
     only_told = host.fault is not None and host.fault.name == REBOOTED and not view.ladder(host)
     seen_to = revived or emptied or (only_told and incident is not None)
     return boots.present if seen_to else boots.known
@@ -103,7 +104,7 @@ def _at_work(view: View, host: HostView) -> list[Decision]:
     tells of its boot is known to have come back from that.
     """
     incident = host.incident
-    if incident is None or host.cancelling or host.running == RESTORE:
+    if incident is None or host.cancelling or (host.running == RESTORE and host.proven_off):
         return []
     if host.running == FAILURE:
         if host.proven_off or host.confirmed is not None:
@@ -178,12 +179,17 @@ def _over(view: View, host: HostView, incident: Incident) -> list[Decision]:
         if host.last_run is not None and host.last_run.status == "successful":
             return []  # its effect is coming in, reading by reading
         return hold(host, incident, "", "waits to see whether the host is well again")
-    if DRAIN in host.begun:  # it is disabled in Nova since, and some of its instances are gone
-        return [restoration(host, incident, 1, f"nothing is wrong any more: {looks}")]
     worked = host.last_run is not None and host.last_run.status == "successful"
     remedied = worked and bool(incident.phase) and incident.tries > 0  # else it was for an earlier fault
     outcome = Outcome.RECOVERED if remedied else Outcome.CLEARED
     reason = f"{incident.phase} helped: {looks}" if remedied else f"nothing is wrong any more: {looks}"
+    if host.begun & {DRAIN, FAILURE}:
+        # A drain has disabled it; and how far a lost or cancelled fence got, the journal may not know.
+        shut = gates.switched_off(view, host)
+        if shut:
+            return hold(host, incident, Gate.DISARMED.value, shut)
+        settled = [Settle(incident.id, host.name, outcome, reason)] if remedied else []
+        return [*settled, restoration(host, incident, 1, reason)]
     if incident.layer == Layer.POWER.value and outcome is Outcome.CLEARED and incident.fault == "power":
         reason = f"it came back by itself; what ran on it was stopped, and is not started by HASS: {looks}"
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import multiprocessing
 import sys
@@ -21,6 +22,7 @@ from hass_runtime.simulator.shrink import shrink
 PROGRESS = 2.0  # seconds between two lines of progress
 CRASH = "the simulator itself fails"
 _CHUNK = 8
+_COLLECT = (50_000, 20, 20)
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,14 @@ def _outcomes(seed: int, count: int, jobs: int) -> Iterator[Outcome]:
     if jobs == 1:
         yield from map(work, range(count))
         return
-    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+    with multiprocessing.get_context("fork").Pool(jobs, initializer=_collect_rarely) as pool:
         yield from pool.imap(work, range(count), chunksize=_CHUNK)
+
+
+def _collect_rarely() -> None:
+    """A run makes much that lives as long as it does, and little garbage: looking for it seldom is enough."""
+    gc.freeze()
+    gc.set_threshold(*_COLLECT)
 
 
 def explore(count: int, seed: int, jobs: int, save: Path, as_json: bool) -> int:

@@ -26,6 +26,11 @@ class Eyes:
         """When a host was last heard to say that it is being shut down."""
         world.hung = lambda: world.hub.after(settings.detection.watchdog_threshold, world.touched)
 
+    @property
+    def version(self) -> int:
+        """What is read of a host stays the same for as long as this does."""
+        return self._world.version
+
     def look(self, name: str) -> tuple[Reading, ...]:
         """One reading a layer of the host, or those of the controller's gateway."""
         version, readings = self._known.get(name, (-1, ()))

@@ -18,6 +18,9 @@ EPOCH = 1_767_225_600.0
 """Seconds since the epoch at which every run begins: 2026-01-01, midnight UTC."""
 BOOTED = 1000.0
 """What the controller's monotonic clock shows when a run begins."""
+Due = tuple[float, int]
+"""When something is to happen, and its number: at one moment the lowest is first."""
+_NEVER = 1 << 60  # no number is so high
 
 
 class Hub:
@@ -28,6 +31,7 @@ class Hub:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._ready: deque[greenlet] = deque()
         self._number = 0
+        self._until = 0.0
         self._main = getcurrent()
 
     def wall(self) -> float:
@@ -40,6 +44,20 @@ class Hub:
         """Call ``work`` at the moment, which is not in the past; at one moment the first asked is first."""
         self._number += 1
         heapq.heappush(self._due, (max(moment, self.now), self._number, work))
+
+    def number(self) -> int:
+        """The next number, for something that is to happen as if it was asked for now."""
+        self._number += 1
+        return self._number
+
+    def at_number(self, due: Due, work: Callable[[], None]) -> None:
+        """Call ``work`` when something of this number is due."""
+        heapq.heappush(self._due, (*due, work))
+
+    def following(self) -> Due:
+        """Before this nothing else happens: when the next thing is due, or the run ends."""
+        end = (self._until, _NEVER)
+        return min(end, self._due[0][:2]) if self._due else end
 
     def after(self, seconds: float, work: Callable[[], None]) -> None:
         self.at(self.now + seconds, work)
@@ -66,6 +84,7 @@ class Hub:
     def run(self, until: float, after_each: Callable[[], None]) -> None:
         """Let everything happen up to a moment, that one included."""
         self._main = getcurrent()
+        self._until = until
         while self._due and self._due[0][0] <= until:
             self.now, _, work = heapq.heappop(self._due)
             work()

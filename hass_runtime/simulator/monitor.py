@@ -18,13 +18,13 @@ from hass_runtime.domain import HostState, Incident, MoveState, OrderKind, Outco
 from hass_runtime.remedy.moves import in_flight
 from hass_runtime.remedy.restoration import OUR_REASON
 from hass_runtime.remedy.resume import WELL_DONE
-from hass_runtime.remedy.runs import RunSpec
+from hass_runtime.remedy.runs import RunEvent, RunSpec
 from hass_runtime.settings import ControllerSettings
 from hass_runtime.simulator.journal import Journal
 from hass_runtime.simulator.nova import Nova
 from hass_runtime.simulator.record import Record, text_of
 from hass_runtime.simulator.watch_proof import LOOK_TO_CALL, RULE_1, ProofWatch
-from hass_runtime.simulator.watch_runs import RunWatch
+from hass_runtime.simulator.watch_runs import RULE_7, RunWatch
 from hass_runtime.simulator.world import World
 from hass_runtime.store import HostRow, Run
 
@@ -34,6 +34,7 @@ STUCK_AFTER = 150.0  # seconds in which something has to go on with an incident,
 TWO_WRITERS = "two_writers"
 NO_BUGS = "no bugs"
 GATES = "rule 4: the gates"
+JOURNAL_FIRST = "rule 7: the journal comes first"
 _MILD = frozenset(
     {"maintenance", "service", "agent", "watchdog", "hardware_warning", "network_only", "bmc_contradiction"}
 )
@@ -84,6 +85,8 @@ class Monitor:
         self.false_words = self.proof.false_words
         self.goodbyes: dict[str, float] = {}
         """When the controller last heard from a host that it was being shut down."""
+        self.controller: Controller | None = None
+        """The one that is at work, if one is."""
         self.controller_since = 0.0
         self.violations: list[Violation] = []
         self.fences = 0
@@ -141,6 +144,10 @@ class Monitor:
         """A line of the controller's log."""
         self.runs.leak("", "its log", words)
 
+    def reports(self, event: RunEvent) -> None:
+        """What a run tells of its work, and leaves in its output."""
+        self.runs.leak("", "what a run tells", repr(event))
+
     def begins(self, spec: RunSpec, ill: bool, at_work: Collection[str]) -> None:
         """A run of a playbook is started."""
         self.runs.begins(spec, ill, at_work)
@@ -170,6 +177,9 @@ class Monitor:
         self.evacuations += 1
         self.evacuated.add(source)
         self.proof.evacuated(source, instance)
+        uuid = self._world.by_name[instance].uuid if instance in self._world.by_name else ""
+        if any(each.instance == uuid and in_flight(each) for each in self._nova.migrations.values()):
+            self.violated(RULE_7, instance, "its evacuation is asked for once more while it is under way")
         if not self._nova.services[source].forced_down:
             self.violated(
                 "rule 3: force-down before the first evacuation", source, f"{instance} is evacuated"
@@ -199,7 +209,7 @@ class Monitor:
         elif kind == "order" and after is not None:
             self.proof.ordered(after)
         elif kind == "host":
-            self._entered(after)
+            self._entered(before, after)
         if kind == "run" and before is None:
             self._launched(after)
         elif kind == "incident":
@@ -210,8 +220,11 @@ class Monitor:
         elif kind in ("run", "step", "move", "note"):
             self._changed_at[after.incident] = self._world.hub.now
 
-    def _entered(self, row: HostRow) -> None:
-        """A host is said to be well: then it has been given back to Nova."""
+    def _entered(self, before: HostRow, row: HostRow) -> None:
+        """In the journal first. And a host that is said to be well has been given back to Nova."""
+        known = self.controller.memory.states.get(row.name) if self.controller is not None else None
+        if row.state is not before.state and known is row.state:
+            self.violated(JOURNAL_FIRST, row.name, f"{row.state.value} is acted upon before it is written")
         service = self._nova.services[row.name]
         rule = "rule 3: force-down is lifted when host and moves are done"
         if row.state is HostState.HEALTHY and service.forced_down:
@@ -268,9 +281,11 @@ class Monitor:
             if any(run.playbook == DRAIN and run.status == "successful" for run in drained):
                 self.violated(rule, host, "it was emptied for maintenance, and is fenced")
         said, truth = self.goodbyes.get(host), self._world.hosts[host]
-        away = self._world.hub.now - truth.since
         if said is None or truth.power or not truth.shut_down or incident.fenced_at is not None:
             return
+        away = self._world.hub.now - max(said, truth.since)  # it is missed from then on, or earlier
+        if truth.hung_at > said - self._seen_after:
+            away = self._world.hub.now - said
         if said > self.controller_since and away < self._settings.safety.planned_shutdown_time:
             self.violated(
                 rule, host, f"it said that it was being shut down, and is fenced after {away:.0f} s"
@@ -337,7 +352,7 @@ class Monitor:
 
     def _remembers(self, controller: Controller) -> None:
         """What the controller acts upon is what its journal says, or the next one would not know of it."""
-        rule, memory = "rule 7: the journal comes first", controller.memory
+        rule, memory = JOURNAL_FIRST, controller.memory
         for name, state in memory.states.items():
             if self._state(name) is not state:
                 self.violated(rule, name, f"it takes it for {state.value}, and its journal says other")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,6 +20,8 @@ _KEYWORDS = frozenset(
      "retries", "delay", "notify", "run_once", *_BLOCKS}
 )  # fmt: skip
 _ENVIRONMENT = jinja2.Environment(undefined=jinja2.ChainableUndefined, autoescape=False)
+_PLAIN = re.compile(r"\s*\{\{\s*(\w+)\s*\}\}\s*")
+"""A template that is the name of a variable and nothing else, as most are."""
 
 
 class TemplateFailed(Exception):
@@ -94,6 +97,9 @@ def render(value: Any, variables: Mapping[str, Any]) -> Any:
         return [render(each, variables) for each in value]
     if not isinstance(value, str) or "{{" not in value:
         return value
+    plain = _PLAIN.fullmatch(value)
+    if plain is not None and plain[1] in variables:
+        return variables[plain[1]]
     try:
         template, whole = _compiled(value)
         return _defined(template(**variables), value) if whole else template.render(variables)

@@ -92,7 +92,7 @@ class Simulation:
         surroundings = Surroundings(hub, world, self.eyes, self.settings, cloud, bmcs)
         paths = self.settings.paths
         self.launcher = MadeUpLauncher(surroundings, paths.playbooks, seed, paths.own_playbooks)
-        self.launcher.begins = self.monitor.begins
+        self.launcher.begins, self.launcher.reports = self.monitor.begins, self.monitor.reports
         self.happenings = Happenings(
             hub,
             world,
@@ -166,13 +166,14 @@ class Simulation:
             self._started,
             self._skips,
         )
+        self.monitor.controller = self._daemon.controller
         self._daemon.start()
 
     def _kill(self) -> None:
         if self._daemon is not None:
             self._cycles += self._daemon.cycles
             self._daemon.die()
-            self._daemon = None
+            self._daemon = self.monitor.controller = None
             self.launcher.controller_died()
 
     def _start(self) -> None:

@@ -303,6 +303,8 @@ class MadeUpLauncher:
         """Called after a run has told its controller something."""
         self.begins: Callable[[RunSpec, bool, Collection[str]], None] = lambda spec, ill, at_work: None
         """Called before a run begins, with whether it is made ill, and the hosts of all others."""
+        self.reports: Callable[[RunEvent], None] = lambda event: None
+        """Called with everything that a run tells its controller."""
         self.fates: list[Fate] = []
         self.runs: dict[str, MadeUpRun] = {}
 
@@ -310,6 +312,7 @@ class MadeUpLauncher:
         rng = random.Random(f"{self._seed} {spec.run_id}")
 
         def told(event: RunEvent) -> None:
+            self.reports(event)
             sink(event)
             self.heard()
 
@@ -341,7 +344,8 @@ class MadeUpLauncher:
         return f"{self._names:04d}"
 
     def living(self) -> list[MadeUpRun]:
-        self.runs = {name: run for name, run in self.runs.items() if run.alive}
+        if self.runs:
+            self.runs = {name: run for name, run in self.runs.items() if run.alive}
         return list(self.runs.values())
 
     def controller_died(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE
 from hass_runtime.domain import OrderKind, Step, StepStatus
 from hass_runtime.remedy.runs import RunSpec
+from hass_runtime.remedy.targets import MISSED_WITHIN
 from hass_runtime.settings import ControllerSettings
 from hass_runtime.simulator.hub import Hub
 from hass_runtime.simulator.journal import Journal
@@ -135,7 +136,7 @@ class RunWatch:
         rounds = max(1, math.ceil(count / recovery.evacuate_workers))
         bounds = {
             "hass_fence": self.settings.safety.fence_timeout,
-            "hass_evacuate": rounds * recovery.evacuate_timeout,
+            "hass_evacuate": rounds * recovery.evacuate_timeout + MISSED_WITHIN,
             "hass_wait_moves": recovery.restore_timeout,
             "hass_power": recovery.restore_timeout,
             "hass_wait_host": recovery.restore_timeout,

@@ -17,7 +17,7 @@ SAMPLE = (
     "hosts that are taken out do not count",
     "maintenance swallows a death",
     "a run has no deadline",
-    "a run is not marked as lost",
+    "runs of the incident are not recalled",
     "a person's stop after arrival is undone",
     "what arrived on compute10 is still on compute1",
     "fences of before are not recalled",

@@ -25,7 +25,7 @@ def test_no_schedule_breaks_a_safety_rule(batch: int) -> None:
 
 
 def test_cycles_that_are_left_out_would_have_changed_nothing() -> None:
-    """The daemon skips what cannot change a decision. Should this fail, see `Daemon._all_moments` first."""
+    """The daemon skips what cannot change a decision. Should this fail, see `simulator.quiet` first."""
     left_out = 0
     for index in range(40):
         scenario = roll(2, index)

@@ -6,7 +6,7 @@ import pytest
 from life import BASIC, Life
 from views import COMPLAINING, CUT, UNPLUGGED, WARNING, order, policy
 
-from hass_runtime.decide.view import DRAIN, FAILURE
+from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE
 from hass_runtime.domain import HostState, Layer, OrderKind, Outcome
 
 RESTART = "service_restart"
@@ -24,10 +24,38 @@ def test_a_host_that_is_well_again_before_it_was_proven_off_is_spared():
     life.see(2)
     assert [cancel.host for cancel in life.cancels] == ["host1"]
     life.end("host1", "cancelled", "told to")
+    # How far the fence got nobody knows for sure: it is given back to Nova, whatever was done.
+    assert life.running("host1") == RESTORE
+    life.end("host1")
+    life.see(2)
     assert life.ends("host1") == [("network", "cleared")]
     assert life.state("host1") is HostState.HEALTHY
     life.see(100)
-    assert life.launched("host1") == [FAILURE]
+    assert life.launched("host1") == [FAILURE, RESTORE]
+
+
+def test_a_host_that_dies_while_it_is_only_given_back_is_fenced_all_the_same():
+    life = Life()
+    life.see(2)
+    life.see(40, host1=UNPLUGGED)
+    life.see(2)
+    life.end("host1", "cancelled", "told to")
+    assert life.running("host1") == RESTORE
+    life.see(40, host1=UNPLUGGED)
+    assert [cancel.host for cancel in life.cancels] == ["host1", "host1"]
+    life.end("host1", "cancelled", "told to")
+    assert life.running("host1") == FAILURE
+
+
+def test_a_host_that_fails_to_be_given_back_and_dies_is_fenced_all_the_same():
+    life = Life()
+    life.see(2)
+    life.see(40, host1=UNPLUGGED)
+    life.see(2)
+    life.end("host1", "cancelled", "told to")
+    life.end("host1", "failed", "no agent")
+    life.see(40, host1=UNPLUGGED)
+    assert life.running("host1") == FAILURE
 
 
 def test_a_host_that_is_well_again_but_was_proven_off_is_not_spared():

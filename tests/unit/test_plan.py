@@ -21,7 +21,7 @@ from views import (
 
 from hass_runtime.decide.decisions import SetState
 from hass_runtime.decide.plan import decide
-from hass_runtime.decide.view import DRAIN, FAILURE
+from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE
 from hass_runtime.domain import HostState, Layer, Outcome, Reading, Scope
 
 RESTART = "service_restart"
@@ -118,14 +118,17 @@ def test_a_begun_remedy_is_finished_even_if_the_host_looks_well_again():
     assert [launch.attempt for launch in life.launches] == [1, 2]
 
 
-def test_a_host_that_was_never_proven_off_and_is_well_again_is_left_alone():
-    """The playbook failed before or in its fence: nothing was taken from the host."""
+def test_a_host_that_was_never_proven_off_and_is_well_again_is_only_given_back():
+    """The playbook failed before or in its fence: nothing was taken from the host, as far as is known."""
     life = Life()
     life.see(2)
     life.see(3, host1=CUT)
     life.end("host1", "failed", "Nova did not answer")
+    life.see(15)
+    assert [launch.playbook for launch in life.launches] == [FAILURE, RESTORE]
+    life.end("host1")
     life.see(600)
-    assert [launch.attempt for launch in life.launches] == [1]
+    assert len(life.launches) == 2
     assert [incident.outcome for incident in life.closed] == [Outcome.CLEARED]
     assert life.state("host1") is HostState.HEALTHY
 

@@ -125,7 +125,7 @@ def test_a_directory_is_all_its_scenarios_with_their_golden_logs(good: Path) -> 
 def test_random_schedules_end_with_their_statistics(tmp_path: Path) -> None:
     quiet = hass("--random", 3, "--save", tmp_path, "--seed", 1)
     assert quiet.exit_code == 0, quiet.output
-    assert "3 schedules, 0.5 simulated hours" in quiet.output
+    assert "3 schedules, 0.3 simulated hours" in quiet.output
     assert "0 violations" in quiet.output
     one, two = (hass("--random", 3, "--json", "--seed", 1, "--jobs", jobs) for jobs in (1, 2))
     rows = [json.loads(result.output.splitlines()[-1]) for result in (one, two)]

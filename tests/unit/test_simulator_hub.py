@@ -32,6 +32,20 @@ def test_what_is_due_happens_in_order_of_time_and_of_asking() -> None:
     assert hub.wall() - hub.monotonic() == Hub().wall() - Hub().monotonic()
 
 
+def test_what_takes_a_number_keeps_its_place() -> None:
+    hub, seen = Hub(), []
+    place = (1.0, hub.number())
+    hub.at(1.0, partial(seen.append, "asked later"))
+    hub.at_number(place, partial(seen.append, "asked first"))
+    hub.at(1.0, lambda: seen.append(hub.following()))
+    hub.at(3.0, lambda: seen.append(hub.following()))
+    run(hub, 50.0)
+    assert seen[:2] == ["asked first", "asked later"]
+    assert seen[2] == (3.0, 4)
+    assert seen[3] > (50.0, 1000)  # nothing else: up to the end of the run, that moment included
+    assert seen[3][0] == 50.0
+
+
 def test_who_sleeps_goes_on_where_it_was() -> None:
     hub, seen = Hub(), []
 
