@@ -138,6 +138,7 @@ class Life:
         self.memory = Memory(old.hosts, old.policy, old.has_gateway, states=dict(old.states))
         self.memory.incidents = dict(old.incidents)
         self.memory.last_runs = dict(old.last_runs)
+        self.memory.begun = dict(old.begun)
         self.memory.fences = list(old.fences)
         for host in old.hosts:
             self.memory.recall_doubt(host, old.doubts.get(host, ""))
