@@ -172,7 +172,8 @@ def stopped_by_the_failure(actions: tuple[InstanceAction, ...], began: float) ->
     ``actions`` oldest first.
     """
     power = [each for each in actions if not each.failed and each.name in _STOPPING | _RUNNING]
-    if not power or not power[-1].internal or power[-1].started_at < began:
+    noted = power[-1] if power and power[-1].internal and power[-1].name in _STOPPING else None
+    if noted is None or noted.started_at < began:
         return False
     if wished := wished_since(actions, began):
         return wished == "active"

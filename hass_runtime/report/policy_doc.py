@@ -29,6 +29,7 @@ class Sources:
         does: by playbook, what it does, in its own words.
         shows_fault: by fault, the scenarios that expect an incident of it.
         shows_gate: by gate, the scenarios that expect it to hold a host.
+        fault_tests: by fault, a file under tests/unit that expects it: for what no scenario can make happen.
         tests: by gate, the unit tests that name it, as (file under tests/unit, function).
     """
 
@@ -37,6 +38,7 @@ class Sources:
     shows_fault: Mapping[str, Sequence[str]] = field(default_factory=dict)
     shows_gate: Mapping[str, Sequence[str]] = field(default_factory=dict)
     tests: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    fault_tests: Mapping[str, str] = field(default_factory=dict)
 
 
 def faults_page(sources: Sources) -> str:
@@ -103,8 +105,12 @@ def _row(sources: Sources, number: int, row: Symptom) -> tuple[str, ...]:
         "`network_transient_time`" if row.patient else "–",
         ladder or "reported only",
         asked or "–",
-        _scenarios(shown) or f"**{NOTHING_YET}**",
+        _scenarios(shown) or _test(sources.fault_tests.get(row.fault)),
     )
+
+
+def _test(file: str | None) -> str:
+    return f"[{file}](../tests/unit/{file})" if file else f"**{NOTHING_YET}**"
 
 
 def _asked(playbook: str) -> str:

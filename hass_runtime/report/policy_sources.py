@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def read(root: Path | None) -> Sources:
             word = wanted.get(key) if isinstance(wanted, dict) else None
             if isinstance(word, str) and name not in found.setdefault(word, []):
                 found[word].append(name)
-    return Sources(rows, does, faults, gates, _tests(root))
+    return Sources(rows, does, faults, gates, _tests(root), _fault_tests(root, {row.fault for row in rows}))
 
 
 def pages(root: Path) -> dict[Path, str]:
@@ -76,6 +76,16 @@ def _tests(root: Path | None) -> dict[str, list[tuple[str, str]]]:
                 for gate in _gates_in(node):
                     found[gate.value].append((path.name, node.name))
     return found
+
+
+def _fault_tests(root: Path | None, faults: Collection[str]) -> dict[str, str]:
+    """The faults that the tests of the diagnosis name."""
+    path = root / "tests" / "unit" / "test_diagnosis.py" if root is not None else None
+    if path is None or not path.exists():
+        return {}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    named = {each.value for each in ast.walk(tree) if isinstance(each, ast.Constant)}
+    return {fault: path.name for fault in sorted(faults) if fault in named}
 
 
 def _gates_in(node: ast.AST) -> list[Gate]:

@@ -205,7 +205,8 @@ class Monitor:
         elif kind == "step":
             self.runs.step(after)
             if after.action == "hass_fence" and after.status in WELL_DONE:
-                self.proof.fenced(self._journal.all_incidents[after.incident].host)
+                told_at_once = self._world.hub.wall() - (after.finished_at or 0.0) < LOOK_TO_CALL
+                self.proof.fenced(self._journal.all_incidents[after.incident].host, told_at_once)
         elif kind == "order" and after is not None:
             self.proof.ordered(after)
         elif kind == "host":

@@ -74,14 +74,14 @@ class ProofWatch:
             words = "a fence is begun, its BMC cannot be asked, and no person's word is in force"
             self.violated(RULE_2, host, words)
 
-    def fenced(self, host: str) -> None:
-        """It is called proven off."""
+    def fenced(self, host: str, told_at_once: bool = True) -> None:
+        """It is called proven off. What could only be written later may have changed since."""
         power, needed = self._power[host], max(MIN_READS, self.settings.safety.fence_reads)
         if not (power.told_off and power.reads >= needed) and host not in self._words:
             words = f"it is called off after {power.reads} readings of off, {needed} are needed"
             self.violated(RULE_1, host, words)
         self._proven.add(host)
-        if self.surely_on(host) > LOOK_TO_CALL:
+        if told_at_once and self.surely_on(host) > LOOK_TO_CALL:
             self.violated(RULE_1, host, "it is called off, and has power")
 
     def evacuated(self, host: str, instance: str) -> None:

@@ -302,3 +302,10 @@ def test_the_words_for_the_log_put_what_fails_first():
     said = "power failed 1/2, hardware warns 1/2, service complains 1/2, network ok"
     assert describe(track, 100.0, LIMITS) == said
     assert describe(HostTrack("compute1"), 100.0, LIMITS) == "nothing seen yet"
+
+
+def test_a_network_check_that_fails_alone_is_told_after_a_while_and_not_remedied():
+    """ICMP is filtered, or the operator's own ping command is wrong: the agent answers all the same."""
+    row = next(row for row in TABLE if row.fault == "network_only")
+    assert row.patient
+    assert row.ladder == ()

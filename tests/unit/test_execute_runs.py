@@ -125,8 +125,9 @@ def test_a_host_once_proven_off_is_finished_even_if_it_looks_well(tmp_path, prov
     if restarted:
         daemon.restart()
     daemon.see(15)
-    assert daemon.playbooks() == [FAILURE] * (2 if proven else 1)
-    assert (daemon.store.incident(1).outcome is Outcome.CLEARED) is not proven
+    # Not proven off, it is only given back, and not switched off for an old failure.
+    assert daemon.playbooks() == [FAILURE, FAILURE if proven else RESTORE]
+    assert (daemon.store.incident(1).fenced_at is not None) is proven
 
 
 # A fence that succeeded

@@ -43,10 +43,12 @@ def test_links_of_the_page_lead_somewhere(name: str) -> None:
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
-def test_every_fault_is_shown_by_a_scenario() -> None:
+def test_every_fault_with_a_remedy_is_shown_by_a_scenario_and_every_other_at_least_by_a_test() -> None:
     sources = policy_sources.read(ROOT)
-    faults = dict.fromkeys(row.fault for row in sources.rows)
-    assert [fault for fault in faults if not sources.shows_fault.get(fault)] == []
+    remedied = dict.fromkeys(row.fault for row in sources.rows if row.ladder)
+    assert [fault for fault in remedied if not sources.shows_fault.get(fault)] == []
+    shown = {*sources.shows_fault, *sources.fault_tests}
+    assert [row.fault for row in sources.rows if row.fault not in shown] == []
 
 
 def test_every_gate_is_shown_by_a_test_or_a_scenario() -> None:

@@ -283,7 +283,7 @@ def module_with(name, cloud, monkeypatch, **params):
 def test_nothing_is_evacuated_while_nova_takes_the_host_for_alive(config, monkeypatch):
     params = {
         "host": "compute10", "config": config, "proof": fresh("compute10"), "since": None, "incident": 0,
-        "progress_file": None, "instances": [], "read_at": None, "was": {},
+        "progress_file": None, "instances": [], "read_at": None, "was": {}, "beware": [],
     }  # fmt: skip
     code, module = module_with("hass_evacuate", Cloud(False), monkeypatch, **params)
     with pytest.raises(
