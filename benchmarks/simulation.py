@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hass_runtime.simulator.dice import RUN_FOR, roll
+from hass_runtime.simulator.explore import collect_rarely
 from hass_runtime.simulator.run import simulate
 
 SCHEDULES = 200
@@ -30,7 +31,7 @@ def one(index: int) -> int:
 
 def measured(count: int, processes: int) -> tuple[float, int]:
     """Seconds for so many schedules, and how many rules they broke."""
-    with multiprocessing.get_context("fork").Pool(processes) as pool:
+    with multiprocessing.get_context("fork").Pool(processes, initializer=collect_rarely) as pool:
         pool.map(one, range(processes))  # so that every process has loaded what it needs
         began = time.perf_counter()
         broken = sum(pool.imap_unordered(one, range(count), chunksize=4))

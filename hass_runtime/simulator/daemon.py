@@ -26,7 +26,7 @@ from hass_runtime.simulator.eyes import Eyes
 from hass_runtime.simulator.hub import EPOCH, Due, Hub
 from hass_runtime.simulator.journal import Journal
 from hass_runtime.simulator.quick import QuickController, memory_of_runs
-from hass_runtime.simulator.quiet import Quiet, changed, is_left_alone, is_well, seen_more
+from hass_runtime.simulator.quiet import Quiet, changed, is_left_alone, is_told, is_well, seen_more
 from hass_runtime.simulator.runs import MadeUpLauncher
 
 
@@ -109,6 +109,7 @@ class Daemon:
         self._asked: set[Due] = set()
         self._news = True
         self._heard = False
+        self._happened = False
         self._idle_until = 0.0
         self._troubled: frozenset[str] = frozenset()
         self._dated_anew: list[str] = []
@@ -134,8 +135,8 @@ class Daemon:
         self._alive = False
 
     def news(self) -> None:
-        """Something has changed that the controller reads for itself: a person's order, its database."""
-        self._news = True
+        """Something has happened that the controller may read for itself: a person's order, its database."""
+        self._happened = True
 
     def heard(self) -> None:
         """A run has said something."""
@@ -279,6 +280,9 @@ class Daemon:
     def _nothing_new(self) -> bool:
         """Keep the lease, follow runs, and put off what was seen; False when a cycle is needed."""
         now, memory = self._hub.wall(), self.controller.memory
+        if self._happened:
+            self._happened = False
+            self._news = self._news or not is_told(memory, self._journal, now)
         if self._news or now >= self._idle_until or self._leadership.tick() is None:
             return False
         if self._heard:
@@ -306,11 +310,12 @@ class Daemon:
             since = max(tracks[name].matched_since, self._left_out_at)
             tracks[name] = changed(tracks[name], matched_since=since)
         self._dated_anew = []
+        away = self._journal.away  # then nothing is decided
         for name, seen in self._seen.items():
             the_same = self._skips and seen.steady and seen.readings is seen.told
             if seen.fresh and the_same:
                 seen.fresh, seen.owed, seen.owed_at = False, seen.owed + 1, now
-            if the_same and self._matters_little(name, seen, now):
+            if the_same and (away or self._matters_little(name, seen, now)):
                 continue
             self._catch_up(name, seen)
             if seen.fresh:
@@ -318,7 +323,7 @@ class Daemon:
                 seen.well, seen.steady = is_well(seen.told), None
                 for reading in seen.readings:
                     controller.inbox.put(reading)
-        self._heard = False
+        self._heard = self._happened = False
         self._count(controller.guarded_cycle())
         self._hurry()
         self._idle_until = now
@@ -327,7 +332,7 @@ class Daemon:
             memory = controller.memory
             # It may have begun the cycle in trouble and ended it without.
             lately = {where for where, at in memory.troubled_at.items() if at == now}
-            self._troubled = gates.troubled(memory.view(now)) & lately if lately else frozenset()
+            self._troubled = gates.troubled(controller.last_view) & lately if lately else frozenset()
             self._idle_until = self._quiet.next_moment(now)
             self._dated_anew = self._quiet.dated_anew()
             for name, seen in self._seen.items():

@@ -91,11 +91,11 @@ def _outcomes(seed: int, count: int, jobs: int) -> Iterator[Outcome]:
     if jobs == 1:
         yield from map(work, range(count))
         return
-    with multiprocessing.get_context("fork").Pool(jobs, initializer=_collect_rarely) as pool:
+    with multiprocessing.get_context("fork").Pool(jobs, initializer=collect_rarely) as pool:
         yield from pool.imap(work, range(count), chunksize=_CHUNK)
 
 
-def _collect_rarely() -> None:
+def collect_rarely() -> None:
     """A run makes much that lives as long as it does, and little garbage: looking for it seldom is enough."""
     gc.freeze()
     gc.set_threshold(*_COLLECT)

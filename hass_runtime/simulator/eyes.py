@@ -22,6 +22,7 @@ class Eyes:
         self._nova = nova
         self._settings = settings
         self._known: dict[str, tuple[int, tuple[Reading, ...]]] = {}
+        self._shown: dict[str, tuple[dict[Layer, _Look], str]] = {}
         self.goodbyes: dict[str, float] = {}
         """When a host was last heard to say that it is being shut down."""
         world.hung = lambda: world.hub.after(settings.detection.watchdog_threshold, world.touched)
@@ -58,14 +59,23 @@ class Eyes:
             Layer.STORAGE: self._storage(host),
             Layer.SERVICE: self._service(host),
         }
+        shown = (looks, f"boot-{host.boots}" if self._world.speaks(host) else "")
+        if self._shown.get(host.name) == shown:
+            return self._known[host.name][1]
+        self._shown[host.name] = shown
         return tuple(
-            Reading(host.name, layer, look[0], look[1], 0.0, look[2], look[3], self._boot(host, layer))
+            Reading(
+                host.name,
+                layer,
+                look[0],
+                look[1],
+                0.0,
+                look[2],
+                look[3],
+                shown[1] if layer is Layer.SERVICE else "",
+            )
             for layer, look in looks.items()
         )
-
-    def _boot(self, host: HostTruth, layer: Layer) -> str:
-        """What its agent tells of the boot."""
-        return f"boot-{host.boots}" if layer is Layer.SERVICE and self._world.speaks(host) else ""
 
     def _bmc(self, host: HostTruth) -> str:
         """Why its BMC cannot be asked, or ""."""

@@ -9,7 +9,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from hass_runtime.domain import Incident, Layer, Move, Order, OrderKind, Pause, Scope, Step
+from hass_runtime.domain import (
+    Incident,
+    Layer,
+    Move,
+    Order,
+    OrderKind,
+    Pause,
+    Reading,
+    Scope,
+    Step,
+    Verdict,
+)
 from hass_runtime.simulator.journal_writer import JournalWriter
 from hass_runtime.store import words
 from hass_runtime.store.records import HostRow, LayerRow, Lease, LeaseLost, Run, StoreError
@@ -39,7 +50,8 @@ class Journal:
         """Whether the database does not answer."""
         self.host_rows: dict[str, HostRow] = {}
         self.watched: set[str] = set()
-        self.layers: dict[str, dict[Layer, LayerRow]] = {}
+        self.layers: dict[str, dict[Layer, tuple[Reading, float]]] = {}
+        """The latest reading of each, as it was given, and since when its verdict is the same."""
         self.all_incidents: dict[int, Incident] = {}
         self.open_by_host: dict[str, int] = {}
         self.run_rows: dict[str, Run] = {}
@@ -116,7 +128,7 @@ class Journal:
         found = []
         for name in sorted(self.watched):
             layers = self.layers.get(name, {})
-            ordered = {layer: layers[layer] for layer in _LAYERS if layer in layers}
+            ordered = {layer: _row(*layers[layer]) for layer in _LAYERS if layer in layers}
             found.append(replace(self.host_rows[name], layers=ordered))
         return found
 
@@ -281,6 +293,19 @@ class Journal:
             (order, _ended(order.until, at)) if ended_at is None and mine(order) else (order, ended_at)
             for order, ended_at in self._orders
         ]
+
+
+def _row(reading: Reading, since: float) -> LayerRow:
+    """As it comes back from a database."""
+    return LayerRow(
+        words.clean(reading.subject),
+        Layer(reading.layer),
+        Verdict(reading.verdict),
+        words.long(reading.evidence),
+        reading.at,
+        since,
+        reading.answered,
+    )
 
 
 def _ended(until: float | None, at: float) -> float:

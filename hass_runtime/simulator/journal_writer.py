@@ -20,10 +20,9 @@ from hass_runtime.domain import (
     Reading,
     Step,
     StepStatus,
-    Verdict,
 )
 from hass_runtime.store import words
-from hass_runtime.store.records import HostRow, LayerRow, Lease, Run, StoreError
+from hass_runtime.store.records import HostRow, Lease, Run, StoreError
 
 if TYPE_CHECKING:
     from hass_runtime.simulator.journal import Journal
@@ -98,23 +97,14 @@ class JournalWriter:
         if not every:
             return
         self._journal.guard(self.lease)
-        for stranger in sorted(
-            {words.clean(each.subject) for each in every} - self._journal.host_rows.keys()
-        ):
+        subjects = {each.subject: words.clean(each.subject) for each in every}
+        for stranger in sorted(set(subjects.values()) - self._journal.host_rows.keys()):
             raise StoreError(f"host {stranger!r} is not in the database")
         for reading in every:
-            layers = self._journal.layers.setdefault(words.clean(reading.subject), {})
-            layer, verdict = Layer(reading.layer), Verdict(reading.verdict)
-            was = layers.get(layer)
-            layers[layer] = LayerRow(
-                words.clean(reading.subject),
-                layer,
-                verdict,
-                words.long(reading.evidence),
-                reading.at,
-                was.since if was is not None and was.verdict is verdict else reading.at,
-                reading.answered,
-            )
+            layers = self._journal.layers.setdefault(subjects[reading.subject], {})
+            was, since = layers.get(reading.layer, (None, 0.0))
+            the_same = was is not None and was.verdict == reading.verdict
+            layers[reading.layer] = (reading, since if the_same else reading.at)
 
     # Incidents
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from hass_runtime.controller import Controller
+from hass_runtime.decide.view import View
 from hass_runtime.memory import Memory
 from hass_runtime.store import Writer
 
@@ -17,6 +18,8 @@ from hass_runtime.store import Writer
 class QuickController(Controller):
     """As `Controller`."""
 
+    last_view: View
+    """What the last cycle that decided left as it is."""
     _decides = True
 
     def cycle_undecided(self) -> bool:
@@ -34,6 +37,10 @@ class QuickController(Controller):
     def _decide(self, writer: Writer) -> None:
         if self._decides:
             super()._decide(writer)
+
+    def _tell_blind(self, view: View) -> None:
+        super()._tell_blind(view)
+        self.last_view = view
 
 
 def memory_of_runs(memory: Memory) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from hass_runtime.decide.diagnosis import DOUBT_AFTER, VOICES, HostTrack, LayerT
 from hass_runtime.decide.ladder import pause_before_retry
 from hass_runtime.domain import HostState, OrderKind, Reading, Verdict
 from hass_runtime.memory import Memory
+from hass_runtime.simulator.journal import Journal
 
 _WELL = (Verdict.OK, Verdict.UNKNOWN)
 
@@ -42,6 +43,14 @@ def is_left_alone(name: str, memory: Memory) -> bool:
         and not memory.tracks[name].matched
         and not any(host == name for host, _ in memory.orders)
     )
+
+
+def is_told(memory: Memory, journal: Journal, now: float) -> bool:
+    """Whether the controller knows what people want, and its database still answers."""
+    if journal.away:
+        return False
+    orders = {(order.host, order.kind): order for order in journal.orders(now) if order.host in memory.hosts}
+    return journal.pauses(now) == memory.pauses and orders == memory.orders
 
 
 def seen_more(track: HostTrack, readings: tuple[Reading, ...], times: int, at: float) -> HostTrack:
@@ -132,8 +141,11 @@ class Quiet:
                 yield track.matched_since + limits.transient
                 yield track.matched_since + limits.planned
             if name in memory.incidents:
-                for known in track.layers.values():
-                    yield known.since + policy.healthy_delay
+                good_since = [
+                    known.since for known in track.layers.values() if known.reading.verdict is Verdict.OK
+                ]
+                if good_since:
+                    yield max(good_since) + policy.healthy_delay
 
 
 def _would_be_heard(track: HostTrack, after: float) -> bool:
