@@ -40,13 +40,12 @@ NEXT: dict[HostState, frozenset[HostState]] = {
     _S.EVACUATING: frozenset(
         {_S.EVACUATED, _S.HELD, _S.FENCING, _S.MAINTENANCE, _S.FAULTY, _S.RESTORING, _S.SUSPECT}
     ),
-    # To fencing, held or faulty: it was drained, or only given back, and fails now.
-    _S.EVACUATED: frozenset({_S.RESTORING, _S.QUARANTINED, _S.MAINTENANCE, _S.FENCING, _S.HELD, _S.FAULTY}),
-    # To fencing or held: nothing was taken from it but its place in Nova, and it dies now.
+    # From these three also to all with which a remedy begins: it was drained, or only given back, and fails now.
+    _S.EVACUATED: frozenset({_S.RESTORING, _S.QUARANTINED, _S.MAINTENANCE, _S.EVACUATING, *_BEGIN}),
     _S.RESTORING: frozenset(
-        {_S.HEALTHY, _S.EVACUATED, _S.QUARANTINED, _S.MAINTENANCE, _S.FENCING, _S.HELD, _S.FAULTY}
+        {_S.HEALTHY, _S.EVACUATED, _S.QUARANTINED, _S.MAINTENANCE, _S.EVACUATING, *_BEGIN}
     ),
-    _S.QUARANTINED: frozenset({_S.RESTORING, _S.MAINTENANCE, _S.FENCING, _S.HELD, _S.FAULTY}),
+    _S.QUARANTINED: frozenset({_S.RESTORING, _S.MAINTENANCE, _S.EVACUATING, *_BEGIN}),
     _S.MAINTENANCE: frozenset({_S.SUSPECT, _S.HEALTHY, _S.RESTORING, _S.EVACUATING, _S.QUARANTINED, *_BEGIN}),
 }
 
