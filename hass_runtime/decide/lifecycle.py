@@ -40,7 +40,7 @@ NEXT: dict[HostState, frozenset[HostState]] = {
     _S.EVACUATING: frozenset(
         {_S.EVACUATED, _S.HELD, _S.FENCING, _S.MAINTENANCE, _S.FAULTY, _S.RESTORING, _S.SUSPECT}
     ),
-    # From these three also to all with which a remedy begins: it was drained, or only given back, and fails now.
+    # From these three also to all with which a remedy begins: it was drained, or only given back, and fails.
     _S.EVACUATED: frozenset({_S.RESTORING, _S.QUARANTINED, _S.MAINTENANCE, _S.EVACUATING, *_BEGIN}),
     _S.RESTORING: frozenset(
         {_S.HEALTHY, _S.EVACUATED, _S.QUARANTINED, _S.MAINTENANCE, _S.EVACUATING, *_BEGIN}
