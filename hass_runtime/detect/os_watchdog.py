@@ -133,8 +133,8 @@ def rearmed_since(
     Takes at most about ``gap`` plus twice ``timeout`` seconds and never raises.
 
     Returns:
-        A text when somebody re-armed or started it; None when nobody did, or when it cannot be told because
-        the timer does not run or cannot be read.
+        A text when somebody re-armed or started it, or, beginning with "cannot ", when the BMC fell silent
+        over it: then nobody knows. None when nobody did, or when there is no such timer or it does not run.
     """
     client = BmcClient(bmc, timeout)
     try:
@@ -144,6 +144,9 @@ def rearmed_since(
         sleep(gap)
         passed = clock() - seen
         second = parse(client.ask(_APP, _GET_WATCHDOG))
+    except BmcError as error:
+        # A BMC that refuses has no such timer; one that does not answer may have one that is re-armed.
+        return f"cannot read its watchdog timer: {error}" if error.code is None else None
     except Exception:  # noqa: BLE001 - whatever a BMC does, it does not tell then
         return None
     return rearmed_between(first, second, passed)

@@ -146,8 +146,8 @@ def fence(
                 ) from error
             doubt = str(error)
     assert word is not None
-    # The quick one last: what it says is the newest.
-    listens = (still_answers,) if rearmed is None else (rearmed, still_answers)
+    # The quick one last: what it says is the newest. A BMC that is silent is what the word stands in for.
+    listens = (still_answers,) if rearmed is None else (_unless_deaf(rearmed), still_answers)
     proof = _by_word(host, word, listens, doubt, max_age, bmc_name, wall, sleep)
     if bmc is not None and _read(bmc, wall).value == "on":  # it may be able to tell again by now
         raise FenceError(f"{host} in doubt: {word.by} confirmed it as off, but its BMC says on")
@@ -336,6 +336,14 @@ def _read(bmc: PowerControl, wall: Callable[[], float]) -> PowerReading:
 def _first_sign(listens: Iterable[Callable[[], str | None]]) -> str | None:
     """Everybody is listened to; the first who heard something is believed."""
     return next((sign for sign in [_listened(listen) for listen in listens] if sign is not None), None)
+
+
+def _unless_deaf(listen: Callable[[], str | None]) -> Callable[[], str | None]:
+    def listened() -> str | None:
+        sign = _listened(listen)
+        return None if sign is not None and sign.startswith(DEAF) else sign
+
+    return listened
 
 
 def _listened(listen: Callable[[], str | None]) -> str | None:

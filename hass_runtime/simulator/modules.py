@@ -225,7 +225,11 @@ class Modules:
 
     def _rearmed(self, host: Host) -> str | None:
         """Two looks at the watchdog timer of the host's BMC."""
+        truth = self._in.world.hosts[host.name]
+        answered = truth.bmc_answers and self._in.world.controller_network
         self._in.hub.sleep(silence.REARM_GAP)
+        if not (answered and truth.bmc_answers and self._in.world.controller_network):
+            return f"{fencing.DEAF}read its watchdog timer: the BMC does not answer"
         reading = Ear(self._in.eyes, Layer.OS).read(host)
         return reading.evidence if reading.verdict is Verdict.OK else None
 

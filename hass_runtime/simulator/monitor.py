@@ -114,7 +114,8 @@ class Monitor:
                     self.violated(TWO_WRITERS, guest.name, f"runs on {' and on '.join(hosts)}")
         self.proof.look()
         if world.controller_network:
-            if self._network_since is not None:
+            if self._network_since is not None and not self._journal.away:
+                # Without its journal a controller decides nothing, and does not notice either.
                 self._network_cut = (self._network_since, world.hub.now)
             self._network_since = None
         elif self._network_since is None:

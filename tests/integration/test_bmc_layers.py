@@ -282,7 +282,7 @@ def test_who_rearms_the_timer_is_noticed(tmp_path: Path) -> None:
             stop.set()
             thread.join()
         sim.freeze()
-        assert rearmed_since(sim.bmc, 0.1, 0.5) is None, "it cannot be told"
+        assert (rearmed_since(sim.bmc, 0.1, 0.5) or "").startswith("cannot read its watchdog timer")
 
 
 def test_a_timer_without_a_present_countdown_says_nothing(tmp_path: Path) -> None:

@@ -73,3 +73,19 @@ def test_a_timer_that_is_re_armed_outweighs_a_person_too() -> None:
             wall=lambda: bench.now,
             sleep=bench.sleep,
         )
+
+
+def test_a_silent_bmc_is_what_a_persons_word_stands_in_for() -> None:
+    bench = Bench(["no answer"])
+    proof = fence(
+        "compute2",
+        bench,
+        bench.answers,
+        word=Word("anna", "cords pulled", bench.now),
+        deadline=5.0,
+        rearmed=Timer("cannot read its watchdog timer: no answer"),
+        clock=lambda: bench.now,
+        wall=lambda: bench.now,
+        sleep=bench.sleep,
+    )
+    assert proof.person is not None

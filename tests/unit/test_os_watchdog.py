@@ -103,6 +103,17 @@ def test_it_never_raises(monkeypatch: pytest.MonkeyPatch, error: Exception) -> N
     assert (reading.subject, reading.layer, reading.verdict) == ("compute1", Layer.OS, Verdict.UNKNOWN)
     assert "192.0.2.1" in reading.evidence
     assert not reading.answered
+    said = rearmed_since(BMC, 0.0, 2.0, sleep=lambda seconds: None)
+    # A BMC that fell silent leaves it open whether somebody re-arms its timer.
+    silent = isinstance(error, BmcError)
+    assert said == ("cannot read its watchdog timer: BMC 192.0.2.1:623: no answer in 2 s" if silent else None)
+
+
+def test_a_bmc_that_refuses_has_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(self: BmcClient, *args: object) -> bytes:
+        raise BmcError("BMC 192.0.2.1:623: refused: invalid command", 0xC1)
+
+    monkeypatch.setattr(BmcClient, "ask", ask)
     assert rearmed_since(BMC, 0.0, 2.0, sleep=lambda seconds: None) is None
 
 
