@@ -375,6 +375,9 @@ class Monitor:
             lost = [each for uuid, each in self._was_active(name).items() if not self._world.guests[uuid].on]
             if host.power or host.shut_down or now - host.since < STUCK_AFTER or not lost:
                 continue
+            patience = self._settings.safety.planned_shutdown_time
+            if name in self.goodbyes and now - self.goodbyes[name] < patience + STUCK_AFTER:
+                continue  # nobody can tell that what followed its goodbye was no part of it
             open_ = self._journal.open_by_host.get(name)
             fault = self._journal.all_incidents[open_].fault if open_ is not None else "no incident"
             if open_ is None or fault in _MILD:
