@@ -66,7 +66,9 @@ class Memory:
         track = self.tracks[host]
         if boot:
             known = track.boots
-            present, heard_at = known.present or boot, max(known.heard_at, heard_at)
+            if known.known == boot:  # else it was last heard in another one
+                heard_at = max(known.heard_at, heard_at)
+            present = known.present or boot
             self.tracks[host] = replace(track, boots=Boots(boot, present, known.since, heard_at))
 
     def told(self, pauses: Iterable[Pause], orders: Iterable[Order]) -> None:

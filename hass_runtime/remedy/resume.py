@@ -27,7 +27,9 @@ def recall(store: Store, writer: Writer, memory: Memory, now: float) -> None:
             memory.states[row.name] = row.state
             memory.recall_doubt(row.name, row.doubt)
             said = row.layers.get(Layer.SERVICE)
-            memory.know_boot(row.name, row.boot, said.at if said is not None and said.answered else now)
+            # Silent by the last line: since then it may have gone down, returned, and noted what it lost.
+            heard_at = now if said is None else said.at if said.answered else said.since
+            memory.know_boot(row.name, row.boot, heard_at)
     window = max(memory.policy.fence_window, memory.policy.flap_window)
     memory.fences = [
         (incident.host, incident.fenced_at)
