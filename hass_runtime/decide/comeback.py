@@ -57,14 +57,14 @@ def _kept_out(view: View, host: HostView, incident: Incident) -> str:
 
 
 def _not_yet(view: View, host: HostView, run: LastRun | None) -> bool:
-    alive = view.answers(host)
+    if run is not None and view.now < run.ended_at + pause_before_retry(run, view.policy.retry_interval):
+        return True
     if not host.proven_off:  # it was only drained: nothing is gained by hurry
         return host.fault is not None or not well(view, host)
+    alive = view.answers(host)
     if run is None:
         return not view.policy.auto_restore and not alive
-    if host.state is HostState.QUARANTINED and not alive:
-        return True
-    return view.now < run.ended_at + pause_before_retry(run, view.policy.retry_interval)
+    return host.state is HostState.QUARANTINED and not alive
 
 
 def well(view: View, host: HostView) -> bool:

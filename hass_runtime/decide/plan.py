@@ -230,8 +230,10 @@ def _after_failure_run(view: View, host: HostView, incident: Incident) -> list[D
     if run is not None and view.now < run.ended_at + pause_before_retry(run, view.policy.retry_interval):
         gate = "unproven" if host.state is HostState.FENCING else incident.gate
         return hold(host, incident, gate, f"attempt {incident.attempts} {run.status}: {run.reason}")
-    if not host.proven_off and not view.needs_failure(host):
-        # Nothing was taken from it: a host that is well again is not switched off for an old failure.
+    other = host.fault is not None and host.fault.name != incident.fault
+    if not host.proven_off and (other or not view.needs_failure(host)):
+        # Nothing was taken from it: a host that is well again is not switched off for an old failure, and
+        # what it has now is what the incident is about.
         return _ailing(view, host, incident)
     # Once proven off it is finished, however it looks: some of its instances may run elsewhere already.
     return _again(view, host, incident)

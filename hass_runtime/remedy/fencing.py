@@ -219,8 +219,7 @@ def _by_word(
     sleep: Callable[[float], None],
 ) -> FenceProof:
     """Proof by a person, for a host whose BMC has nothing to say against it. Raises FenceError."""
-    if old := stale(word, wall(), max_age):
-        raise FenceError(f"{doubt}; {old}: confirm it anew")
+    _refuse_old(word, wall(), max_age, doubt)
     heard: list[float] = []
     while len(heard) < MIN_READS:
         if heard:
@@ -231,7 +230,13 @@ def _by_word(
             said = sign if sign.startswith(DEAF) else f"it still answers: {sign}"
             raise FenceError(f"{host} in doubt: {word.by} confirmed it as off, but {said}")
         heard.append(at)
+    _refuse_old(word, wall(), max_age, doubt)  # listening took its time, and nobody would accept the proof
     return FenceProof(host, bmc_name, None, None, (), heard[-1], person=word, heard=tuple(heard))
+
+
+def _refuse_old(word: Word, now: float, max_age: float, doubt: str) -> None:
+    if old := stale(word, now, max_age):
+        raise FenceError(f"{doubt}; {old}: confirm it anew")
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,7 @@ class RunWatch:
         )
         if last is None or wanted or last.playbook != spec.playbook:
             return
-        fenced = self.journal.all_incidents[spec.incident].fenced_at is not None
-        if spec.playbook != FAILURE and not (spec.playbook == RESTORE and fenced):
+        if spec.playbook not in (FAILURE, RESTORE):
             return
         ago, pause = now - (last.finished_at or 0.0), self.settings.safety.retry_interval
         if last.status in ("failed", "timeout", "crashed") and ago < pause:

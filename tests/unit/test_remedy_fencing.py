@@ -398,6 +398,13 @@ def test_a_person_can_prove_a_host_without_a_bmc_off():
     check(proof.as_dict(), bench.now)
 
 
+def test_a_word_that_grows_too_old_while_the_host_is_listened_to_proves_nothing():
+    bench = Bench(["on"], answers=lambda bench: None)
+    young_enough = Word("anna", "", bench.now - 599.0)
+    with pytest.raises(FenceError, match=r"what anna confirmed is 60\d s old, .*: confirm it anew"):
+        by_word(bench, bmc=False, word=young_enough)
+
+
 @pytest.mark.parametrize("answers", [[None, "agent: ok"], ["agent: ok"]])
 def test_a_host_that_answers_is_not_off_whatever_a_person_says(answers):
     bench = Bench(["on"], answers=lambda bench: answers.pop(0))
