@@ -8,7 +8,7 @@ instances on it, that is a failure like any other.
 from __future__ import annotations
 
 from hass_runtime.decide import gates
-from hass_runtime.decide.comeback import restoration
+from hass_runtime.decide.comeback import coming_back, restoration
 from hass_runtime.decide.decisions import (
     CloseIncident,
     Decision,
@@ -20,7 +20,7 @@ from hass_runtime.decide.decisions import (
 )
 from hass_runtime.decide.ladder import hold, launch, pause_before_retry
 from hass_runtime.decide.symptoms import Rung
-from hass_runtime.decide.view import DRAIN, HostView, View, emptied
+from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE, HostView, View, emptied
 from hass_runtime.domain import Fault, Gate, HostState, Incident, Layer, Order, Outcome
 
 FAULT = "maintenance"
@@ -51,7 +51,7 @@ def in_maintenance(view: View, host: HostView, incident: Incident) -> list[Decis
         return [Escalate(incident.id, host.name, host.fault, decision)]
     order = host.maintenance
     if order is None:
-        return _ended(host, incident)
+        return _ended(view, host, incident)
     if order.drain and not emptied(host):
         return _drain(view, host, incident)
     reason = f"in maintenance by {order.by}: {order.reason}"
@@ -79,11 +79,16 @@ def _drain(view: View, host: HostView, incident: Incident) -> list[Decision]:
     return [launch(view, host, incident, Rung(DRAIN), "moved away for maintenance", 0, incident.tries + 1)]
 
 
-def _ended(host: HostView, incident: Incident) -> list[Decision]:
-    if incident.phase:
-        return [restoration(host, incident, 1, "its maintenance has ended")]
+def _ended(view: View, host: HostView, incident: Incident) -> list[Decision]:
     reason = "its maintenance has ended"
-    return [
-        SetState(host.name, HostState.SUSPECT, reason),
-        CloseIncident(incident.id, host.name, Outcome.CLEARED, reason),
-    ]
+    if not host.begun & {DRAIN, FAILURE}:  # it was never taken out of service
+        return [
+            SetState(host.name, HostState.SUSPECT, reason),
+            CloseIncident(incident.id, host.name, Outcome.CLEARED, reason),
+        ]
+    if incident.phase != RESTORE:
+        return [restoration(host, incident, 1, reason)]
+    if host.state is not HostState.RESTORING and host.fault is not None and not view.is_empty(host):
+        decision = f"{host.fault.name}: {host.fault.why} (its maintenance has ended)"
+        return [Escalate(incident.id, host.name, host.fault, decision)]
+    return coming_back(view, host, incident)

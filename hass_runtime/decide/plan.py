@@ -59,12 +59,12 @@ def _host(view: View, host: HostView) -> list[Decision]:
         return _at_work(view, host)
     if incident is None:
         return _watching(view, host)
-    if incident.phase == RESTORE and _is_empty(view, host):
+    if incident.phase == RESTORE and view.is_empty(host):
         return coming_back(view, host, incident)
     if incident.fault == maintenance.FAULT:
         return maintenance.in_maintenance(view, host, incident)
     if host.state in (HostState.EVACUATED, HostState.QUARANTINED, HostState.MAINTENANCE):
-        if _is_empty(view, host):
+        if view.is_empty(host):
             return coming_back(view, host, incident)
         return _ailing(view, host, incident)  # drained only, and now it dies
     if incident.phase == FAILURE:
@@ -96,13 +96,6 @@ def _known_boot(view: View, host: HostView) -> str:
     only_told = host.fault is not None and host.fault.name == REBOOTED and not view.ladder(host)
     seen_to = revived or emptied or (only_told and incident is not None)
     return boots.present if seen_to else boots.known
-
-
-def _is_empty(view: View, host: HostView) -> bool:
-    """True when nothing on the host can fail any more, or nothing does."""
-    if host.proven_off or host.fault is None:
-        return True
-    return DRAIN in host.begun and not view.needs_failure(host)
 
 
 def _at_work(view: View, host: HostView) -> list[Decision]:

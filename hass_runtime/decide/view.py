@@ -168,6 +168,12 @@ class View:
         ladder = self.ladder(host)
         return bool(ladder) and ladder[0].playbook == FAILURE
 
+    def is_empty(self, host: HostView) -> bool:
+        """True when nothing on the host can fail any more, or nothing does."""
+        if host.proven_off or host.fault is None:
+            return True
+        return DRAIN in host.begun and not self.needs_failure(host)
+
     def paused(self, host: HostView) -> Pause | None:
         """The pause that covers the host, the widest first; None when HASS may act on it."""
         for pause in self.pauses:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hass_runtime.decide import decisions, lifecycle
+from hass_runtime.decide.diagnosis import Boots
 from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE, REVIVE, LastRun
 from hass_runtime.domain import HostState, Incident, MoveState, Outcome, StepStatus, Verdict
 from hass_runtime.memory import Memory
@@ -69,14 +70,17 @@ def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, tz=timezone.utc).isoformat(timespec="milliseconds")
 
 
-def _failed_at(incident: Incident) -> float:
-    """When its host had failed, as far as it was seen: the first sign of the fault that it has now."""
+def _failed_at(incident: Incident, boots: Boots) -> float:
+    """When its host had failed, as far as it was seen: the first sign of the fault that it has now; or when it
+    was last heard in the boot in which its instances ran, when it has come back since and they are still off.
+    """
     signs = [
         float(str(reading.get("at")))
         for reading in incident.seen
         if reading.get("verdict") == Verdict.FAILED.value and reading.get("at") is not None
     ]
-    return min(signs, default=incident.opened_at)
+    first = min(signs, default=incident.opened_at)
+    return min(first, boots.heard_at) if boots.rebooted and boots.heard_at else first
 
 
 class Executor:
@@ -244,7 +248,7 @@ class Executor:
                 "confirm": launch.host,
                 "incident": launch.incident,
                 "since": _iso(incident.opened_at),
-                "failed_at": _iso(_failed_at(incident)),
+                "failed_at": _iso(_failed_at(incident, self._memory.tracks[launch.host].boots)),
                 "was": self._recorded_states(launch.incident),
                 "confirmed": confirmed,
                 "beware": list(launch.beware),

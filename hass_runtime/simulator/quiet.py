@@ -12,7 +12,7 @@ from typing import Any
 
 from hass_runtime.decide.diagnosis import DOUBT_AFTER, VOICES, HostTrack, LayerTrack, observe
 from hass_runtime.decide.ladder import pause_before_retry
-from hass_runtime.domain import HostState, OrderKind, Reading, Verdict
+from hass_runtime.domain import HostState, Layer, OrderKind, Reading, Verdict
 from hass_runtime.memory import Memory
 from hass_runtime.simulator.journal import Journal
 
@@ -86,7 +86,12 @@ class Quiet:
 
     def is_steady(self, name: str) -> bool:
         """Whether one more look at the host that shows the same would change no sign."""
-        layers = self._memory.tracks[name].layers
+        track = self._memory.tracks[name]
+        layers = track.layers
+        power = layers.get(Layer.POWER)
+        if power is not None and power.reading.verdict is Verdict.FAILED and not track.doubt:
+            if any(layers[voice].reading.answered for voice in VOICES if voice in layers):
+                return False  # its BMC is about to be doubted
         for known in layers.values():
             if known.reading.verdict not in _WELL:
                 so_often = known.misses if silent(known.reading) else known.count

@@ -10,7 +10,7 @@ import yaml
 
 from hass_runtime.decide import symptoms
 from hass_runtime.decide.decisions import Cancel, Decision, Launch, OpenIncident, SetBoot
-from hass_runtime.decide.diagnosis import Thresholds
+from hass_runtime.decide.diagnosis import Boots, Thresholds
 from hass_runtime.decide.plan import decide
 from hass_runtime.decide.view import FAILURE, REBOOTED, REVIVE, LastRun, Policy, View
 from hass_runtime.domain import (
@@ -113,7 +113,16 @@ def test_what_it_lost_was_running_until_it_was_last_heard_before() -> None:
         {"layer": r.layer.value, "verdict": r.verdict.value, "at": r.at, "evidence": r.evidence}
         for r in fault.seen
     )
-    assert _failed_at(world.incident("compute2", REBOOTED, seen=seen)) == last_heard
+    assert _failed_at(world.incident("compute2", REBOOTED, seen=seen), Boots()) == last_heard
+
+
+def test_what_it_lost_was_running_until_then_also_when_it_has_died_once_more() -> None:
+    world = World()
+    last_heard = world.now
+    world.reboot("compute2")
+    once_more = ({"layer": "power", "verdict": "failed", "at": world.now + 60.0, "evidence": "off"},)
+    boots = world.memory.tracks["compute2"].boots
+    assert _failed_at(world.incident("compute2", "power", seen=once_more), boots) == last_heard
 
 
 def test_the_first_boot_that_is_heard_is_no_news() -> None:
