@@ -57,10 +57,12 @@ def _kept_out(view: View, host: HostView, incident: Incident) -> str:
 
 
 def _not_yet(view: View, host: HostView, run: LastRun | None) -> bool:
+    if run is not None and run.status == "lost" and host.state is HostState.RESTORING:
+        return False  # it was begun, and goes on
     if run is not None and view.now < run.ended_at + pause_before_retry(run, view.policy.retry_interval):
         return True
     if not host.proven_off:  # it was only drained: nothing is gained by hurry
-        return host.fault is not None or not well(view, host)
+        return bool(view.ladder(host)) or not well(view, host)
     alive = view.answers(host)
     if run is None:
         return not view.policy.auto_restore and not alive
@@ -68,9 +70,12 @@ def _not_yet(view: View, host: HostView, run: LastRun | None) -> bool:
 
 
 def well(view: View, host: HostView) -> bool:
-    """True when the host has looked well on every layer that can be seen for `healthy_delay` seconds."""
+    """True when the host has looked well on every layer that can be seen for `healthy_delay` seconds.
+
+    A BMC that is not believed says nothing about its host.
+    """
     looks = signs(host.track, view.now, view.policy.thresholds, view.blind)
-    if Sign.OK not in looks.values() or not set(looks.values()) <= {Sign.OK, Sign.UNKNOWN}:
+    if Sign.OK not in looks.values() or not set(looks.values()) <= {Sign.OK, Sign.UNKNOWN, Sign.DOUBTED}:
         return False
     good_since = [known.since for known in host.track.layers.values() if known.reading.verdict is Verdict.OK]
     return view.now - max(good_since) >= view.policy.healthy_delay

@@ -216,8 +216,10 @@ def diagnose(
     if not wait:
         return track.matching(row.fault, now), fault_of(track, row)
     waiting = {other.fault for other in table if other.patient}
-    if track.leaving:  # while it goes down it passes through rows that are not patient
-        waiting |= {other.fault for other in table}
+    if (
+        track.leaving
+    ):  # while it goes down it passes through rows that are not patient, but a warm sensor is none
+        waiting |= {other.fault for other in table if set(other.when) != {Layer.HARDWARE}}
     since = track.matched_since if track.matched in waiting else now
     track = track.matching(row.fault, since)
     return track, fault_of(track, row) if now - since >= wait else None

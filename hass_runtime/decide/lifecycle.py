@@ -33,8 +33,10 @@ NEXT: dict[HostState, frozenset[HostState]] = {
             *(_S.EVACUATING, _S.MAINTENANCE),
         }
     ),
-    # To the last three: a fence that had proven nothing was lost or cancelled, and the host is back.
-    _S.FENCING: frozenset({_S.FENCED, _S.EVACUATED, _S.HELD, _S.HEALTHY, _S.FAULTY, _S.RESTORING}),
+    # To the last four: a fence that had proven nothing was lost or cancelled, and the host is back.
+    _S.FENCING: frozenset(
+        {_S.FENCED, _S.EVACUATED, _S.HELD, _S.HEALTHY, _S.FAULTY, _S.RESTORING, _S.MAINTENANCE}
+    ),
     _S.FENCED: frozenset({_S.EVACUATING, _S.EVACUATED, _S.HELD, _S.FENCING}),
     # To faulty or restoring: a drain that was given up, for a milder fault or none.
     _S.EVACUATING: frozenset(

@@ -172,6 +172,8 @@ class View:
         """True when nothing on the host can fail any more, or nothing does."""
         if host.proven_off or host.fault is None:
             return True
+        if host.maintenance is not None and emptied(host):
+            return True
         return DRAIN in host.begun and not self.needs_failure(host)
 
     def paused(self, host: HostView) -> Pause | None:

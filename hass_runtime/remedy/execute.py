@@ -70,16 +70,19 @@ def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, tz=timezone.utc).isoformat(timespec="milliseconds")
 
 
-def _failed_at(incident: Incident, boots: Boots) -> float:
-    """When its host had failed, as far as it was seen: the first sign of the fault that it has now; or when it
-    was last heard in the boot in which its instances ran, when it has come back since and they are still off.
+def _failed_at(incident: Incident, boots: Boots, runs: Collection[Run] = ()) -> float:
+    """When its host had failed, as far as it was seen: the first sign of the fault that it has now, or the begin of
+    the incident's first fence; or when it was last heard in the boot in which its instances ran, when it has come
+    back since and they are still off.
     """
     signs = [
         float(str(reading.get("at")))
         for reading in incident.seen
         if reading.get("verdict") == Verdict.FAILED.value and reading.get("at") is not None
     ]
-    first = min(signs, default=incident.opened_at)
+    first = min(
+        [*signs, *(run.started_at for run in runs if run.playbook == FAILURE)], default=incident.opened_at
+    )
     return min(first, boots.heard_at) if boots.rebooted and boots.heard_at else first
 
 
@@ -223,7 +226,8 @@ class Executor:
         if launch.playbook == FAILURE:
             fields["attempts"] = incident.attempts + 1
         writer.update_incident(launch.incident, **fields)
-        for run in self._store.runs(launch.incident):
+        earlier = self._store.runs(launch.incident)
+        for run in earlier:
             if run.finished_at is None:  # a write failed between its first line in the journal and its start
                 writer.finish_run(run.id, LOST, None, "it was never started", now)
         self._note(writer, launch.incident, f"Launch {launch.playbook}", launch.why)
@@ -248,7 +252,7 @@ class Executor:
                 "confirm": launch.host,
                 "incident": launch.incident,
                 "since": _iso(incident.opened_at),
-                "failed_at": _iso(_failed_at(incident, self._memory.tracks[launch.host].boots)),
+                "failed_at": _iso(_failed_at(incident, self._memory.tracks[launch.host].boots, earlier)),
                 "was": self._recorded_states(launch.incident),
                 "confirmed": confirmed,
                 "beware": list(launch.beware),
@@ -274,8 +278,14 @@ class Executor:
         return min(waits.get(playbook, recovery.run_timeout), recovery.run_timeout)
 
     def _recorded_states(self, incident: int) -> dict[str, str]:
-        """What each instance was when this incident first looked: it is to be that again afterwards."""
-        moves = self._store.moves(incident)
+        """What each instance was when this incident first looked: it is to be that again afterwards. One that is
+        just arriving from another host is not yet what it was there.
+        """
+        others = (other.id for other in self._memory.incidents.values() if other.id != incident)
+        arriving = [
+            move for other in others for move in self._store.moves(other) if move.state is MoveState.ONGOING
+        ]
+        moves = [*arriving, *self._store.moves(incident)]
         return {move.instance: move.was for move in moves if move.was in ("active", "stopped")}
 
     # -- what the runs report --------------------------------------------------------------------------

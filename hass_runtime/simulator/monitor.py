@@ -278,7 +278,8 @@ class Monitor:
         """A fence is begun: what a person does to a host on purpose is no failure of it."""
         rule = "rule 8: a person's shutdown or maintenance is no failure"
         orders = self._journal.orders(now)
-        if any(order.host == host and order.kind is OrderKind.MAINTENANCE for order in orders):
+        ordered = any(order.host == host and order.kind is OrderKind.MAINTENANCE for order in orders)
+        if ordered and incident.fenced_at is None:  # else it is only finished
             drained = [run for run in self._journal.run_rows.values() if run.incident == incident.id]
             if any(run.playbook == DRAIN and run.status == "successful" for run in drained):
                 self.violated(rule, host, "it was emptied for maintenance, and is fenced")
@@ -379,8 +380,9 @@ class Monitor:
             if name in self.goodbyes and now - self.goodbyes[name] < patience + STUCK_AFTER:
                 continue  # nobody can tell that what followed its goodbye was no part of it
             open_ = self._journal.open_by_host.get(name)
-            fault = self._journal.all_incidents[open_].fault if open_ is not None else "no incident"
-            if open_ is None or fault in _MILD:
+            incident = self._journal.all_incidents[open_] if open_ is not None else None
+            if incident is None or (incident.fenced_at is None and incident.fault in _MILD):
+                fault = incident.fault if incident is not None else "no incident"
                 words = f"without power for {now - host.since:.0f} s with {len(lost)} instances: {fault}"
                 self.violated(rule, name, words)
 

@@ -85,7 +85,9 @@ def test_the_controller_understands_what_a_scenario_makes_of_its_file(path: Path
     layouts.write_controller(made, ends, playable.overrides(scenario), quick=False)
     settings = load_controller(made.config, environ={})
     assert [host.name for host in settings.hosts] == [host.name for host in scenario.hosts]
-    assert settings.detection.polling_interval == float(scenario.settings.get("detection.polling_interval", 5))
+    assert settings.detection.polling_interval == float(
+        scenario.settings.get("detection.polling_interval", 5)
+    )
 
 
 def test_zones_clusters_settings_and_priorities_arrive() -> None:
