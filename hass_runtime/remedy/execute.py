@@ -71,18 +71,17 @@ def _iso(at: float) -> str:
 
 
 def _failed_at(incident: Incident, boots: Boots, runs: Collection[Run] = ()) -> float:
-    """When its host had failed, as far as it was seen: the first sign of the fault that it has now, or the begin of
-    the incident's first fence; or when it was last heard in the boot in which its instances ran, when it has come
-    back since and they are still off.
+    """When its host had failed, as far as it was seen: the first sign of the fault that it has now, or the
+    begin of the incident's first fence; or when it was last heard in the boot in which its instances ran, when
+    it has come back since and they are still off.
     """
     signs = [
         float(str(reading.get("at")))
         for reading in incident.seen
         if reading.get("verdict") == Verdict.FAILED.value and reading.get("at") is not None
     ]
-    first = min(
-        [*signs, *(run.started_at for run in runs if run.playbook == FAILURE)], default=incident.opened_at
-    )
+    fences = [run.started_at for run in runs if run.playbook == FAILURE]
+    first = min([*signs, *fences], default=incident.opened_at)
     return min(first, boots.heard_at) if boots.rebooted and boots.heard_at else first
 
 
@@ -278,8 +277,8 @@ class Executor:
         return min(waits.get(playbook, recovery.run_timeout), recovery.run_timeout)
 
     def _recorded_states(self, incident: int) -> dict[str, str]:
-        """What each instance was when this incident first looked: it is to be that again afterwards. One that is
-        just arriving from another host is not yet what it was there.
+        """What each instance was when this incident first looked: it is to be that again afterwards. One that
+        is just arriving from another host is not yet what it was there.
         """
         others = (other.id for other in self._memory.incidents.values() if other.id != incident)
         arriving = [

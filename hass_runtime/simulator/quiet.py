@@ -89,9 +89,9 @@ class Quiet:
         track = self._memory.tracks[name]
         layers = track.layers
         power = layers.get(Layer.POWER)
-        if power is not None and power.reading.verdict is Verdict.FAILED and not track.doubt:
-            if any(layers[voice].reading.answered for voice in VOICES if voice in layers):
-                return False  # its BMC is about to be doubted
+        says_off = power is not None and power.reading.verdict is Verdict.FAILED and not track.doubt
+        if says_off and any(layers[voice].reading.answered for voice in VOICES if voice in layers):
+            return False  # its BMC is about to be doubted
         for known in layers.values():
             if known.reading.verdict not in _WELL:
                 so_often = known.misses if silent(known.reading) else known.count

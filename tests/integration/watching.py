@@ -15,7 +15,7 @@ def get(sandbox: Sandbox, path: str) -> dict[str, Any]:
     """A GET of the controller's REST interface; {} while it does not answer."""
     try:
         answer = requests.get(f"{sandbox.layout.rest_url}{path}", timeout=5)
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):  # or killed amid its answer
         return {}
     answer.raise_for_status()
     body: dict[str, Any] = answer.json()
