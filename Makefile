@@ -2,6 +2,7 @@
 #
 #   make demo            power cut in an embedded cloud, seen live       (KEEP=1 leaves it running)
 #   make test            lint, unit, simulation and integration tests    (installs Debian packages if root)
+#   make molecule        the playbooks on real systemd hosts and real kernel modules (root; SCENARIOS='a b' for some)
 #   make kill-everywhere the controller killed at every line of its journal, as a real process
 #   make mutations       each safety rule broken on purpose: the simulator has to see it
 #   make lint bench docs venv clean
@@ -14,10 +15,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 REPORT ?= hass-report.html
 KEEP ?=
+SCENARIOS ?=
 
-.PHONY: demo test lint unit simulation integration kill-everywhere mutations bench docs venv dev clean
+.PHONY: demo test lint unit simulation integration kill-everywhere molecule mutations bench docs venv dev clean
 
-venv: $(VENV)/.ready
+venv: $(VENV)/.ready-tools
 dev: $(VENV)/.ready-dev
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -29,13 +31,17 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[sandbox]'
 	@touch $@
 
-$(VENV)/.ready-dev: $(VENV)/.ready
+$(VENV)/.ready-tools: $(VENV)/.ready
+	@echo "Installing Ansible's collections and the test tools into $(VENV) (once)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready-tools
 	@tests/system-packages
-	@echo "Installing the test tools into $(VENV) (once)"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,agent]'
 	@touch $@
 
-demo: venv
+demo: $(VENV)/.ready
 	@$(BIN)/hass sandbox demo $(if $(KEEP),--keep) --report $(REPORT)
 
 test: lint unit simulation integration
@@ -62,17 +68,23 @@ integration: dev
 kill-everywhere: dev
 	HASS_KILL_STRIDE=1 HASS_KILL_CLUSTERS=2 $(BIN)/python -m pytest tests/integration/test_kill_everywhere.py -v
 
+# Machines by systemd-nspawn and QEMU, see molecule/README.md.
+molecule: dev
+	@$(BIN)/python molecule/run $(SCENARIOS)
+
 mutations: dev
 	$(BIN)/python tests/simulation/mutate.py --jobs 2
 
-bench: venv
+bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/decisions.py
 	$(BIN)/python benchmarks/simulation.py
 	$(BIN)/python benchmarks/recovery.py
 
 # The pages that are made from the code; a test fails while they are not what the code says.
-docs: venv
+docs: $(VENV)/.ready
 	$(BIN)/hass policy docs --write .
+	$(BIN)/python docs/guide_coverage.py
+	$(BIN)/python docs/inventory_example.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible build dist *.egg-info hass-report*.html

@@ -72,8 +72,8 @@ def _iso(at: float) -> str:
 
 def _failed_at(incident: Incident, boots: Boots, runs: Collection[Run] = ()) -> float:
     """When its host had failed, as far as it was seen: the first sign of the fault that it has now, or the
-    begin of the incident's first fence; or when it was last heard in the boot in which its instances ran, when
-    it has come back since and they are still off.
+    begin of the incident's first fence; or when it was last heard in the boot in which its instances ran,
+    when it has come back since and they are still off.
     """
     signs = [
         float(str(reading.get("at")))

@@ -1,0 +1,1 @@
+"""systemd-nspawn machines for Molecule and the lab: layers of packages, networks, power buttons."""
