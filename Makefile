@@ -70,6 +70,7 @@ kill-everywhere: dev
 
 # Machines by systemd-nspawn and QEMU, see molecule/README.md.
 molecule: dev
+	$(BIN)/python -m pytest tests/machines -q
 	@$(BIN)/python molecule/run $(SCENARIOS)
 
 mutations: dev

@@ -46,6 +46,7 @@ printf 'enabled=%s\\n' "$(systemctl is-enabled watchdog.service)"
 printf 'password=%s\\n' "$(sudo -n passwd -S "$(id -un)" | cut -d' ' -f2)"
 printf 'sshd_password=%s\\n' "$(sudo -n sshd -T | sed -n 's/^passwordauthentication //p')"
 printf 'kernel=%s\\n' "$(uname -r)"
+test -e /var/lib/cloud/instance/boot-finished && echo cloud_init=done
 printf 'root=%s\\n' "$(df -BM --output=size / | tail -1 | tr -d ' M')"
 """
 
@@ -72,15 +73,13 @@ def trial(params: dict, told: dict) -> None:
             file.write(private)
         told["boot_seconds"] = round(shell.wait(params["boot_timeout"]), 1)
 
-        # One can log in before everything has been started.
+        # One can log in before everything has been started, and cloud-init is done.
         deadline = time.monotonic() + 180
         while True:
             answer = shell.run(LOOK)
             device = dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
-            if (device.get("daemon"), device.get("state")) == (
-                "active",
-                "active",
-            ) or time.monotonic() > deadline:
+            seen = (device.get("daemon"), device.get("state"), device.get("cloud_init"))
+            if seen == ("active", "active", "done") or time.monotonic() > deadline:
                 break
             time.sleep(2)
         told["device"] = device
