@@ -85,8 +85,8 @@ exists:
   returned: always
 options:
   description: The options in question, each with what it is (C(current), null when it is not set), what it
-    should be (C(value)), whether these differ (C(differs)), and which other file says something else and
-    wins (C(wins), empty when none).
+    should be (C(value)), whether these differ (C(differs)), which other file says something else and
+    wins (C(wins), empty when none), and all that in words (C(problem), empty when all is as wanted).
   type: list
   elements: dict
   returned: always
@@ -192,8 +192,23 @@ def compared(sections, others, options):
             row["wins"] = "" if fine else "%s says %s" % (path, other or "nothing")
             if value is None:
                 row["current"], row["wins"] = other, ""
+        row["problem"] = problem(row)
         rows.append(row)
     return rows
+
+
+def problem(row):
+    """What is not as wanted, in words; empty when all is fine."""
+    name = "[%s] %s" % (row["section"], row["option"])
+    if row["wins"]:
+        return "%s: %s, and wins" % (name, row["wins"])
+    if not row["differs"]:
+        return ""
+    if row["current"] is None:
+        return "%s is not set" % name
+    if row.get("add") is not None:
+        return "%s lacks %s" % (name, row["add"])
+    return "%s is %s, not %s" % (name, row["current"] or "empty", row["value"])
 
 
 def remembered(path, sections, rows, memory):

@@ -252,7 +252,8 @@ def test_a_network_cut_leaves_everything_inside_running(box: Sandbox, eyes: Eyes
 def test_a_hung_system_answers_nothing_and_keeps_its_guests(box: Sandbox, eyes: Eyes) -> None:
     pid, before = agent_pid(box), vms_on(box, "compute1")
     box.os_hang("compute1")
-    assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    # A signal to stop arrives when the process is next scheduled, which a busy machine may put off.
+    until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "the agent is stopped")
     assert not eyes.network().answered
     assert not eyes.service().answered
     assert eyes.power().verdict is Verdict.OK

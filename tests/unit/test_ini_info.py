@@ -96,8 +96,29 @@ def test_files_that_are_read_later_win(tmp_path, run):
         )
     )
     assert rows["cpu_mode"]["wins"] == f"{tmp_path}/late.conf says host-model"
+    assert (
+        rows["cpu_mode"]["problem"] == f"[libvirt] cpu_mode: {tmp_path}/late.conf says host-model, and wins"
+    )
     assert rows["virt_type"]["wins"] == ""
     assert by_name(run(option("cpu_mode", "libvirt"), others=others))["cpu_mode"]["current"] == "host-model"
+
+
+def test_what_is_not_as_wanted_in_words(tmp_path, run):
+    (tmp_path / "a.conf").write_text(CINDER)
+    rows = by_name(
+        run(
+            option("debug", value="yes"),
+            option("new", value="1"),
+            option("allowed_direct_url_schemes", add="cinder"),
+            option("image_upload_use_cinder_backend", "lvm", value="False"),
+        )
+    )
+    assert [row["problem"] for row in rows.values()] == [
+        "[DEFAULT] debug is no, not yes",
+        "[DEFAULT] new is not set",
+        "[DEFAULT] allowed_direct_url_schemes lacks cinder",
+        "",
+    ]
 
 
 def written(text, rows):

@@ -5,7 +5,6 @@ import importlib.util
 import json
 import os
 import pwd
-import re
 from pathlib import Path
 
 import pytest
@@ -317,15 +316,36 @@ def test_file_and_rules_by_release(release, platform, file, more):
     assert get("__nova_policy_rules")[LIVE] == "role:op or rule:context_is_admin"
 
 
+def answer(*lines, **more):
+    return {"stdout": "\n".join(lines), "stdout_lines": list(lines), **more}
+
+
 def test_what_nova_says_is_judged_rule_by_rule():
-    get = rendered("zed", "debian-12")
-    allowed, refused = get("__nova_policy_allowed"), get("__nova_policy_refused")
-    rules = sorted(get("__nova_policy_rules"), reverse=True)
-    assert re.search(allowed, "\n".join(["other:rule", *rules, "more"]))
-    assert not re.search(allowed, "\n".join(rules[1:]))
-    assert re.search(refused, "No rules matched or allowed\n")
-    assert re.search(refused, "other:rule\n" + LIVE + ":x\n")
-    assert not re.search(refused, "other:rule\n" + LIVE + "\n")
+    rules = sorted(rendered("zed", "debian-12")("__nova_policy_rules"))
+    other = "os_compute_api:servers:index"
+    get = rendered(
+        "zed",
+        "debian-12",
+        __nova_policy_answer=answer(other, *rules[1:], rules[0] + ":x"),
+        __nova_policy_others_answer=answer(other, LIVE),
+    )
+    assert get("__nova_policy_refused") == [rules[0]]
+    assert get("__nova_policy_others_allowed") == [LIVE]
+    assert get("__nova_policy_no_answer") == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (answer("No rules matched or allowed", stderr_lines=[]), "No rules matched or allowed"),
+        (answer(stderr_lines=["Traceback", "ValueError: no YAML"]), "ValueError: no YAML"),
+        ({"msg": "No such file or directory: timeout"}, "No such file or directory: timeout"),
+        ({}, "nothing"),
+    ],
+)
+def test_no_answer_of_nova_is_told_as_such(given, words):
+    get = rendered("zed", "debian-12", __nova_policy_others_answer=given)
+    assert get("__nova_policy_no_answer") == f"nova-policy says: {words}"
 
 
 @pytest.mark.parametrize(
