@@ -17,6 +17,7 @@ TOOLS = {  # program -> Debian package
     "ip": "iproute2",
     "nft": "nftables",
     "nsenter": "util-linux",
+    "setpriv": "util-linux",
     "unshare": "util-linux",
     "mount": "mount",
     "umount": "mount",

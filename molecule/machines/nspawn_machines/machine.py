@@ -19,7 +19,7 @@ from . import network
 from .host import MachinesError, cache, environment, resolvers, run
 
 # A machine may do what a server may, except to what it shares with the host: clock, modules, I/O ports.
-DROPPED = "CAP_SYS_TIME,CAP_SYS_MODULE,CAP_SYS_RAWIO"
+DROPPED = ("sys_time", "sys_module", "sys_rawio")
 
 # With --keep-unit a reboot ends systemd-nspawn with 133, and somebody has to start it again.
 SUPERVISOR = """
@@ -146,7 +146,7 @@ class Machine:
             "--link-journal=no",
             "--console=read-only",
             "--capability=all",
-            f"--drop-capability={DROPPED}",
+            f"--drop-capability={','.join(f'CAP_{name.upper()}' for name in DROPPED)}",
             *([f"--bind={device}" for device in ("/dev/net/tun", "/dev/fuse") if Path(device).exists()]),
             *(f"--bind={bind}" for bind in self.binds),
         ]
@@ -257,7 +257,10 @@ class Machine:
         pid = self.leader()
         if not pid:
             raise MachinesError(f"{self.name} is off")
-        words = ["nsenter", "-t", str(pid), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w", "--", *command]
+        # nsenter keeps the host's capabilities.
+        bounds = ["setpriv", f"--bounding-set={','.join(f'-{name}' for name in DROPPED)}"]
+        entry = ["nsenter", "-t", str(pid), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w", "--"]
+        words = [*bounds, *entry, *command]
         return subprocess.run(words, env=environment(), check=False).returncode
 
 
