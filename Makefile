@@ -19,7 +19,7 @@ SCENARIOS ?=
 
 .PHONY: demo test lint unit simulation integration kill-everywhere molecule mutations bench docs venv dev clean
 
-venv: $(VENV)/.ready-tools
+venv: $(VENV)/.ready-tools $(VENV)/.ready-openstack
 dev: $(VENV)/.ready-dev
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -36,7 +36,15 @@ $(VENV)/.ready-tools: $(VENV)/.ready
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-$(VENV)/.ready-dev: $(VENV)/.ready-tools
+# openstack.cloud as Ansible 12 brings it does not take the openstacksdk that HASS has: the playbooks give its modules
+# this one.
+$(VENV)/.ready-openstack: $(VENV)/.ready
+	@echo "Installing openstacksdk for the modules of openstack.cloud into $(VENV)/openstack (once)"
+	@$(BIN)/python -m venv $(VENV)/openstack
+	@$(VENV)/openstack/bin/python -m pip install -qq --disable-pip-version-check openstacksdk==4.14.0
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready-tools $(VENV)/.ready-openstack
 	@tests/system-packages
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,agent]'
 	@touch $@

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from . import network
@@ -270,9 +270,10 @@ def running() -> Path:
 
 
 def known() -> list[Machine]:
-    """Every machine, on or off, by name."""
-    descriptions = sorted(running().glob("*/machine.json"))
-    return [Machine(**json.loads(description.read_text())) for description in descriptions]
+    """Every machine, on or off, by name; also of another version of this program, which may say more of it."""
+    names = {one.name for one in fields(Machine)}
+    told = (json.loads(path.read_text()) for path in sorted(running().glob("*/machine.json")))
+    return [Machine(**{name: said[name] for name in names & said.keys()}) for said in told]
 
 
 def find(name: str) -> Machine:
