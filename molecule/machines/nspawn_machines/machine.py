@@ -270,10 +270,15 @@ def running() -> Path:
 
 
 def known() -> list[Machine]:
-    """Every machine, on or off, by name; also of another version of this program, which may say more of it."""
-    names = {one.name for one in fields(Machine)}
-    told = (json.loads(path.read_text()) for path in sorted(running().glob("*/machine.json")))
-    return [Machine(**{name: said[name] for name in names & said.keys()}) for said in told]
+    """Every machine, on or off, by name."""
+    return [_described(path) for path in sorted(running().glob("*/machine.json"))]
+
+
+def _described(path: Path) -> Machine:
+    """As its machine.json says, which may be of another version of this program that says more."""
+    said = json.loads(path.read_text())
+    names = {one.name for one in fields(Machine)} & said.keys()
+    return Machine(**{name: said[name] for name in names})
 
 
 def find(name: str) -> Machine:
@@ -282,7 +287,7 @@ def find(name: str) -> Machine:
     description = running() / name / "machine.json"
     if not description.exists():
         raise MachinesError(f"there is no machine {name}")
-    return Machine(**json.loads(description.read_text()))
+    return _described(description)
 
 
 def check_name(name: str) -> None:
