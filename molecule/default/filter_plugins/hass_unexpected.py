@@ -8,7 +8,10 @@ import re
 
 
 def hass_unexpected(rows, wanted):
-    """Lines that say which rows did not fail, failed too, or say something else. ``wanted``: host -> check -> regex."""
+    """Lines that say which rows did not fail, failed too, or say something else.
+
+    ``wanted`` is by host and check the regular expression for what the row says.
+    """
     failed = {(row["host"], row["check"]): row["why"] for row in rows if row["status"] == "failed"}
     told = []
     for host, checks in wanted.items():

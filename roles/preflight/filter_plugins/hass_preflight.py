@@ -75,16 +75,16 @@ def rows(result, kinds, late=()):
     for problem in (result or {}).get("problems") or ():
         problems.setdefault(problem["item"], []).append(problem["text"])
     problems.setdefault("time", []).extend(late)
-    # What kept the host from being looked at says nothing about the rest, which therefore is not fine either.
-    blind = problems.get("reach") or problems.get("python")
+    # What kept the host from being looked at says nothing about the rest; one row is enough to tell it.
+    blind = problems.pop("reach", []) + problems.pop("python", [])
+    problems["python"] = blind
     made = {}
     for item in set(EVERYWHERE).union(*BY_KIND.values()):
-        texts = problems.get(item) or (blind if item not in ("reach", "python") else None) or []
-        made[item] = {
-            "state": "missing" if texts else "ok",
-            "hint": "; ".join(texts),
-            "skip": "" if item in asked else "not on " + (" and ".join(kinds) or "this host"),
-        }
+        texts = problems.get(item) or []
+        skip = "" if item in asked else "not on " + (" and ".join(kinds) or "this host")
+        if blind and item != "python":
+            skip = skip or "could not be looked at"
+        made[item] = {"state": "missing" if texts else "ok", "hint": "; ".join(texts), "skip": skip}
     return made
 
 
