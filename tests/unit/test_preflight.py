@@ -245,9 +245,12 @@ def test_rows_for_the_table():
     assert rows["os"] == {"state": "ok", "hint": "", "skip": ""}
 
 
-def test_a_host_that_could_not_be_looked_at_is_fine_in_no_row():
-    rows = tell.rows({"problems": [{"item": "reach", "text": "cannot be reached"}]}, ["compute"])
-    assert all(row["state"] == "missing" or row["skip"] for item, row in rows.items() if item != "python")
+@pytest.mark.parametrize("item", ["reach", "python"])
+def test_a_host_that_could_not_be_looked_at_fails_in_one_row_and_is_fine_in_none(item):
+    rows = tell.rows({"problems": [{"item": item, "text": "no Python"}]}, ["compute"])
+    assert rows.pop("python") == {"state": "missing", "hint": "no Python", "skip": ""}
+    assert all(row["skip"] for row in rows.values())
+    assert rows["os"]["skip"] == "could not be looked at"
 
 
 def test_the_other_hosts():
