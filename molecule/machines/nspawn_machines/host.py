@@ -113,13 +113,8 @@ def mirrors() -> dict[str, str]:
 
 
 def sources(release: str) -> str:
-    """sources.list of a machine: the host's mirrors, or what debootstrap takes when it is told nothing."""
-    places = mirrors() or {
-        "": "http://deb.debian.org/debian",
-        "-updates": "http://deb.debian.org/debian",
-        "-security": "http://deb.debian.org/debian-security",
-    }
-    return "".join(f"deb {address} {release}{suffix} main\n" for suffix, address in sorted(places.items()))
+    """sources.list of a machine: the host's mirrors. Empty on a host without: what debootstrap writes stays."""
+    return "".join(f"deb {address} {release}{suffix} main\n" for suffix, address in sorted(mirrors().items()))
 
 
 def apt_settings() -> str:

@@ -163,7 +163,8 @@ def _bootstrap(draft: Path, layer: str, release: str, log: Path) -> Path:
     mirror = mirrors().get("", "")
     variables = {"ROOT": str(tree), "RELEASE": release, "INCLUDE": ",".join(packages(layer, release))}
     _shell(BASE, log, {**variables, "MIRROR": mirror}, f"debootstrap of {release}")
-    (tree / "etc/apt/sources.list").write_text(sources(release))
+    if text := sources(release):
+        (tree / "etc/apt/sources.list").write_text(text)
     (tree / "etc/apt/apt.conf.d/90host").write_text(apt_settings())
     (tree / "etc/dpkg/dpkg.cfg.d/machines").write_text(DPKG)
     copy_settings(tree)
