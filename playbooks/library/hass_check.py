@@ -53,10 +53,10 @@ options:
   checks:
     description:
       - Each entry has a C(name), a C(guide) (the step of the guide, a string such as "3.4") and one of
-        C(command), C(unit), C(port), C(file) and C(value). Keys whose value is null are as good as absent.
+        C(command), C(unit), C(port), C(file), C(value) and C(problem). Keys whose value is null are as good as absent.
       - C(hint) is shown when the check fails.
       - C(skip) is a reason not to run the check; it becomes a row with the status C(skipped). An empty string
-        or false runs the check. An entry with a reason needs none of the five.
+        or false runs the check. An entry with a reason needs none of the six.
       - C(command) is a list of words, run without a shell, in the C locale, with the directories of sbin in
         PATH and nothing to read. It passes when it ends with the status C(rc) (a number or a list of numbers,
         0 unless told) and its standard output matches the regular expression C(expect), if there is one.
@@ -71,6 +71,7 @@ options:
         of them, in which ^ and $ stand for the start and the end of a line).
       - C(value) is something that is already known, which has to match the regular expression C(expect). What
         is not a string is compared as JSON.
+      - C(problem) is what is known to be wrong, in words. It passes when that is empty.
     type: list
     elements: dict
     required: true
@@ -123,13 +124,14 @@ ansible_facts:
   type: dict
 """
 
-KINDS = ("command", "unit", "port", "file", "value")
+KINDS = ("command", "unit", "port", "file", "value", "problem")
 OPTIONS = {
     "command": ("environment", "expect", "rc", "timeout"),
     "unit": ("timeout",),
     "port": ("timeout",),
     "file": (),
     "value": ("expect",),
+    "problem": (),
 }
 COMMON = ("name", "guide", "hint", "skip")
 INSIDE = {
@@ -276,12 +278,18 @@ def value_problems(check):
         yield "expect: is missing: the regular expression that the value has to match"
 
 
+def problem_problems(check):
+    if not isinstance(check["problem"], str):
+        yield "problem: must be what is wrong in words, or an empty string, not %r" % (check["problem"],)
+
+
 PROBLEMS = {
     "command": command_problems,
     "unit": unit_problems,
     "port": port_problems,
     "file": file_problems,
     "value": value_problems,
+    "problem": problem_problems,
 }
 
 
@@ -346,11 +354,15 @@ def input_problems(report, checks):
 # ---------------------------------------------------------------------------------------- the checks
 
 
-class Differs(Exception):
+class Wrong(Exception):
+    """What is wrong, in words."""
+
+
+class Differs(Wrong):
     """What was expected, and what came."""
 
     def __init__(self, expected, got):
-        Exception.__init__(self, "expected %s, got %s" % (expected, got))
+        Wrong.__init__(self, "expected %s, got %s" % (expected, got))
 
 
 def one_line(text):
@@ -580,12 +592,18 @@ def check_value(check):
         raise Differs("/%s/" % check["expect"], shown(text))
 
 
+def check_problem(check):
+    if check["problem"].strip():
+        raise Wrong(check["problem"])
+
+
 RUNS = {
     "command": check_command,
     "unit": check_unit,
     "port": check_port,
     "file": check_file,
     "value": check_value,
+    "problem": check_problem,
 }
 
 
@@ -596,8 +614,8 @@ def row(report, check):
         kind = next(kind for kind in KINDS if kind in check)
         try:
             RUNS[kind](check)
-        except Differs as differs:
-            status, why = "failed", str(differs)
+        except Wrong as wrong:
+            status, why = "failed", str(wrong)
         except Exception as error:  # noqa: BLE001
             # A check that cannot look has not seen that all is well. The error itself may quote anything.
             status = "failed"

@@ -323,6 +323,12 @@ def test_something_already_known():
     assert why(value="", expect="x") == "expected /x/, got nothing"
 
 
+def test_a_problem():
+    passes(problem="")
+    passes(problem=" \n")
+    assert why(problem="Nova does\nnot run", hint="start it") == "Nova does not run; start it"
+
+
 def test_a_check_that_is_skipped_is_a_row_with_its_reason():
     row = look(skip="no IPMI\non this host")
     assert (row["status"], row["why"]) == ("skipped", "no IPMI on this host")
@@ -346,7 +352,7 @@ def test_a_check_that_is_skipped_is_a_row_with_its_reason():
             'checks[1] (it is so): guide: must be the step of the guide as a string, such as "3.4", not 3.4',
         ),
         ({"name": "", "unit": "x"}, "checks[1]: name: is missing"),
-        ({}, "command: one of command, unit, port, file, value is missing"),
+        ({}, "command: one of command, unit, port, file, value, problem is missing"),
         ({"unit": "x", "file": {"path": "/x"}}, "unit, file: only one of these may be there"),
         (
             {"unit": "x", "expect": "y"},
@@ -385,6 +391,7 @@ def test_a_check_that_is_skipped_is_a_row_with_its_reason():
         ({"file": {"path": "/x", "mode": "rw"}}, "file.mode: must be a string such as"),
         ({"file": {"path": "/x", "contains": ["a", "["]}}, "file.contains: '[' is no regular expression"),
         ({"value": "x"}, "expect: is missing"),
+        ({"problem": ["x"]}, "problem: must be what is wrong in words, or an empty string, not ['x']"),
     ],
 )
 def test_a_bad_entry_is_named_with_its_key(check, expected):
@@ -493,7 +500,7 @@ def test_each_item_of_a_loop_keeps_its_rows(played):
 
 def test_a_bad_entry_fails_the_task_in_one_line(played):
     _, out = played
-    assert out["bad"]["msg"] == ("checks[1] (n): command: one of command, unit, port, file, value is missing")
+    assert out["bad"]["msg"] == ("checks[1] (n): command: one of command, unit, port, file, value, problem is missing")
 
 
 def test_the_environment_is_not_in_what_ansible_prints(played):

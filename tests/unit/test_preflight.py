@@ -239,16 +239,16 @@ def test_everything_missing_is_told_once():
 
 def test_rows_for_the_table():
     rows = tell.rows({"problems": [{"item": "nova", "text": "no Nova"}]}, ["compute"], ["late"])
-    assert rows["nova"] == {"state": "missing", "hint": "no Nova", "skip": ""}
-    assert rows["time"] == {"state": "missing", "hint": "late", "skip": ""}
+    assert rows["nova"] == {"problem": "no Nova", "skip": ""}
+    assert rows["time"] == {"problem": "late", "skip": ""}
     assert rows["sql"]["skip"] == "not on compute"
-    assert rows["os"] == {"state": "ok", "hint": "", "skip": ""}
+    assert rows["os"] == {"problem": "", "skip": ""}
 
 
 @pytest.mark.parametrize("item", ["reach", "python"])
 def test_a_host_that_could_not_be_looked_at_fails_in_one_row_and_is_fine_in_none(item):
     rows = tell.rows({"problems": [{"item": item, "text": "no Python"}]}, ["compute"])
-    assert rows.pop("python") == {"state": "missing", "hint": "no Python", "skip": ""}
+    assert rows.pop("python") == {"problem": "no Python", "skip": ""}
     assert all(row["skip"] for row in rows.values())
     assert rows["os"]["skip"] == "could not be looked at"
 

@@ -69,7 +69,7 @@ BY_KIND = {
 
 
 def rows(result, kinds, late=()):
-    """By item, what tasks/verify.yml makes a row of: ``state`` (ok or missing), ``hint`` and ``skip``."""
+    """By item, what tasks/verify.yml makes a row of: ``problem`` and ``skip``, empty unless there is one."""
     asked = set(EVERYWHERE).union(*(BY_KIND.get(kind, ()) for kind in kinds))
     problems = {}
     for problem in (result or {}).get("problems") or ():
@@ -84,7 +84,7 @@ def rows(result, kinds, late=()):
         skip = "" if item in asked else "not on " + (" and ".join(kinds) or "this host")
         if blind and item != "python":
             skip = skip or "could not be looked at"
-        made[item] = {"state": "missing" if texts else "ok", "hint": "; ".join(texts), "skip": skip}
+        made[item] = {"problem": "; ".join(texts), "skip": skip}
     return made
 
 
