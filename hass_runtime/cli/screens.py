@@ -48,6 +48,7 @@ LOOKS = {
     "timeout": ("✗", "x", "red"),
     "failed": ("✗", "x", "bold red"),
     "refused": ("✗", "x", "bold red"),
+    "left": ("–", "-", "dim"),
     "crashed": ("✗", "x", "bold red"),
     "faulty": ("✗", "x", "bold red"),
     "quarantined": ("✗", "x", "bold red"),

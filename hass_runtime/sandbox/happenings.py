@@ -104,7 +104,10 @@ class Happenings:
         subject = event.subjects[0] if event.subjects else ""
         self._say(f"operator.{verb}", subject, event.arguments["reason"])
         try:
-            if verb in _ACTIONS or verb == "delete_instance":
+            if verb in ("protect", "unprotect"):
+                reason = event.arguments["reason"] or f"{verb} of the scenario"
+                self._store.choose(self._facts.uuid(subject), verb == "protect", reason, PERSON, subject)
+            elif verb in _ACTIONS or verb == "delete_instance":
                 self._to_instance(verb, subject)
             else:
                 self._order(verb, subject, event)

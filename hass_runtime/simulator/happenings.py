@@ -165,6 +165,9 @@ class Happenings:
         until = now + event.duration if event.duration else None
         if verb in ("stop_instance", "start_instance", "delete_instance", "migrate_instance"):
             self._to_instance(verb, subject)
+        elif verb in ("protect", "unprotect"):
+            uuid = self._world.by_name[subject].uuid
+            self._journal.choose(uuid, verb == "protect", reason, PERSON, subject, now)
         elif verb in ("disarm", "arm"):
             scope = Scope(event.arguments["scope"])
             if verb == "disarm":

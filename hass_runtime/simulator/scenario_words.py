@@ -71,6 +71,7 @@ EVENTS: Mapping[str, Word] = {
 VERBS: Mapping[str, Word] = {
     **_pairs(Target.INSTANCE, ("stop_instance", "start_instance")),
     "delete_instance": Word(Target.INSTANCE),
+    **_pairs(Target.INSTANCE, ("protect", "unprotect")),
     "migrate_instance": Word(Target.INSTANCE),
     "maintenance": Word(Target.HOST),
     "end_maintenance": Word(Target.HOST),
@@ -84,7 +85,15 @@ TERMS = frozenset({"maintenance", "confirm_fenced", "restore", "disarm"})
 
 SERVICES = ("nova-compute", "libvirtd", "qemu")
 INSTANCE_STATES = ("active", "stopped")
-PLAYBOOKS = ("host_failure", "host_restore", "service_restart", "host_drain", "instances_start")
+PLAYBOOKS = (
+    "host_failure",
+    "host_restore",
+    "service_restart",
+    "host_drain",
+    "instances_start",
+    "host_reserve",
+    "host_failback",
+)
 PLAYBOOK_OUTCOMES = ("fail", "crash", "hang", "slow")
 OTHERS = "others"
 ANY = "any"
