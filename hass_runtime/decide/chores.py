@@ -25,6 +25,8 @@ from hass_runtime.domain import Fault, Gate, HostState, Incident, Layer, Outcome
 RESERVE = "reserve"
 RELEASE = "release"
 COMING_HOME = "failback"
+BY_SETTING = "the settings"
+"""Who orders what nobody has ordered."""
 PLAYBOOK = {RESERVE: KEEP, RELEASE: KEEP, COMING_HOME: FAILBACK}
 """What stands in the incident in place of a fault, and the playbook that does it."""
 
@@ -68,7 +70,8 @@ def at_chore(view: View, host: HostView, incident: Incident, looks: HostState) -
     if looks is not HostState.HEALTHY:
         return []
     shut = gates.switched_off(view, host)
-    if shut and incident.fault != COMING_HOME:  # a person who orders a failback means it
+    ordered = host.failback is not None and host.failback.by != BY_SETTING
+    if shut and not ordered:  # a person who orders a failback means it
         return hold(host, incident, Gate.DISARMED.value, shut)
     if run is not None and view.now < run.ended_at + pause_before_retry(run, view.policy.retry_interval):
         return hold(host, incident, "", f"{run.playbook} {run.status}: {run.reason}")

@@ -117,6 +117,15 @@ class Settle:
 
 
 @dataclass(frozen=True)
+class WantHome:
+    """What the incident moved away from the host is to come home, since the settings say so."""
+
+    incident: int
+    host: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class CloseIncident:
     """The incident ends."""
 
@@ -146,6 +155,7 @@ Decision = (
     | Launch
     | Cancel
     | Settle
+    | WantHome
     | CloseIncident
     | EndOrder
 )

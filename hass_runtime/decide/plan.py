@@ -8,7 +8,7 @@ gives the same decisions.
 from __future__ import annotations
 
 from hass_runtime.decide import chores, gates, maintenance
-from hass_runtime.decide.comeback import coming_back, restoration
+from hass_runtime.decide.comeback import coming_back, restoration, waits_for_a_person
 from hass_runtime.decide.decisions import (
     Cancel,
     CloseIncident,
@@ -67,8 +67,12 @@ def _host(view: View, host: HostView) -> list[Decision]:
         return coming_back(view, host, incident)
     if incident.fault == maintenance.FAULT:
         return maintenance.in_maintenance(view, host, incident)
-    if incident.fault in chores.PLAYBOOK and host.fault is None:
-        return chores.at_chore(view, host, incident, _looks(view, host))
+    if incident.fault in chores.PLAYBOOK:
+        if host.fault is None:
+            return chores.at_chore(view, host, incident, _looks(view, host))
+        if host.state in (HostState.HEALTHY, HostState.SUSPECT):
+            looks = describe(host.track, view.now, view.policy.thresholds)
+            return [SetState(host.name, HostState.FAULTY, looks)]
     if host.state in (HostState.EVACUATED, HostState.QUARANTINED, HostState.MAINTENANCE):
         if view.is_empty(host):
             return coming_back(view, host, incident)
@@ -211,7 +215,7 @@ def _after_drain(view: View, host: HostView, incident: Incident) -> list[Decisio
     reason = run.reason or "its instances run elsewhere"
     return [
         Settle(incident.id, host.name, Outcome.RECOVERED, reason),
-        SetState(host.name, HostState.EVACUATED, reason),
+        SetState(host.name, HostState.EVACUATED, reason + waits_for_a_person(view, host)),
     ]
 
 
@@ -224,7 +228,7 @@ def _after_failure_run(view: View, host: HostView, incident: Incident) -> list[D
         # In this order: a crash between the two finds the run successful and settles once more.
         return [
             Settle(incident.id, host.name, outcome, reason),
-            SetState(host.name, HostState.EVACUATED, reason),
+            SetState(host.name, HostState.EVACUATED, reason + waits_for_a_person(view, host)),
         ]
     if run is not None and view.now < run.ended_at + pause_before_retry(run, view.policy.retry_interval):
         gate = "unproven" if host.state is HostState.FENCING else incident.gate

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hass_runtime.domain import Choice, Host, Verdict
+from hass_runtime.remedy import homecoming
 from hass_runtime.remedy.drain import DrainError
 from hass_runtime.remedy.nova import CloudError, parse_time
 from hass_runtime.remedy.proof import FenceError
@@ -128,6 +129,34 @@ def stored_choices(settings: ControllerSettings) -> dict[str, Choice]:
         ) from error
     finally:
         store.close()
+
+
+def moved(
+    settings: ControllerSettings, host: str, given: Mapping[str, Any] | None, of: int
+) -> dict[str, str]:
+    """By UUID what was moved away from a host, and where to. ``given`` None: of an incident in the database.
+
+    ``of`` 0: of the newest incident that moved anything.
+    """
+    if given is not None:
+        return {str(instance): str(target) for instance, target in given.items()}
+    from hass_runtime.store import Store, StoreError
+
+    store = Store(settings.database_url)
+    try:
+        number = of or homecoming.newest_that_moved(store, host)
+        found = homecoming.moved_away(host, store.moves(number))
+    except StoreError as error:
+        raise BadArgument(f"what was moved away from {host} cannot be read: {error}") from error
+    finally:
+        store.close()
+    if not found:
+        raise BadArgument(
+            f"incident {of} moved nothing away from {host}"
+            if of
+            else f"no incident moved anything away from {host}"
+        )
+    return found
 
 
 def choice(instance: str, raw: Any) -> Choice:

@@ -39,7 +39,7 @@ class Nova(Protocol):
     def servers_on(self, host: str) -> list[Server]: ...
     def server(self, server_id: str) -> Server | None: ...
     def live_migrations(self, source: str, since: float) -> list[Migration]: ...
-    def live_migrate(self, server_id: str) -> None: ...
+    def live_migrate(self, server_id: str, host: str = "") -> None: ...
     def abort_migration(self, server_id: str, migration_id: int) -> None: ...
     def why_not_migrated(self, server_id: str) -> str: ...
 
@@ -102,7 +102,9 @@ def disable(cloud: Nova, service: ComputeService, reason: str) -> tuple[bool, st
 
 
 class Drainer:
-    """Drains one host. ``progress`` is called from several threads, with each change of a move.
+    """Drains one host, or only the instances ``only`` of it. ``progress`` is called from several threads,
+    with each change of a move. ``destination``: the host to go to, if Nova's scheduler finds that they fit
+    there; "": the scheduler's choice.
 
     ``since``: live migrations that began then or later belong to this drain. ``was`` is by UUID what an
     earlier run of the incident recorded of instances.
@@ -118,6 +120,8 @@ class Drainer:
         incident: int = 0,
         protects: Protects = everything,
         turns: Turns | None = None,
+        only: frozenset[str] | None = None,
+        destination: str = "",
         policy: Policy | None = None,
         workers: int = 16,
         poll_interval: float = 0.5,
@@ -131,6 +135,8 @@ class Drainer:
         self._incident = incident
         self._protects = protects
         self._turns = turns or Turns()
+        self._only = only
+        self._destination = destination
         self._policy = policy or Policy()
         self._workers = workers
         self._poll = poll_interval
@@ -148,8 +154,8 @@ class Drainer:
         was live-migrated away since. Raises CloudError.
         """
         # Servers first: an instance that leaves between the two reads must not be missed by both.
-        servers = self._cloud.servers_on(self._host)
-        records = self._records.all()
+        servers = [each for each in self._cloud.servers_on(self._host) if self._is_meant(each.id)]
+        records = [each for each in self._records.all() if self._is_meant(each.instance)]
         newest = {record.instance: record for record in records}
         found = [self._of(server, newest.get(server.id)) for server in servers]
         here = {move.instance for move in found}
@@ -168,6 +174,9 @@ class Drainer:
         with self._pool(max_workers=self._workers) as pool:
             found += pool.map(left, moved)
         return tuple(sorted(found, key=inventory.order))
+
+    def _is_meant(self, instance: str) -> bool:
+        return self._only is None or instance in self._only
 
     def _of(self, server: Server, newest: Migration | None) -> Move:
         move = inventory.pending(server, self._host, self._incident)
@@ -289,7 +298,10 @@ class Drainer:
         instance, error = track.move.instance, None
         try:
             if do is Do.MIGRATE:
-                self._cloud.live_migrate(instance)
+                if self._destination:
+                    self._cloud.live_migrate(instance, self._destination)
+                else:
+                    self._cloud.live_migrate(instance)
             elif view.migration is not None:
                 self._cloud.abort_migration(instance, view.migration.id)
         except CloudError as refusal:

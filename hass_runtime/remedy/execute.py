@@ -13,11 +13,23 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hass_runtime.decide import decisions, lifecycle
+from hass_runtime.decide.chores import BY_SETTING
 from hass_runtime.decide.diagnosis import Boots
 from hass_runtime.decide.view import DRAIN, FAILBACK, FAILURE, KEEP, RESTORE, REVIVE, LastRun
-from hass_runtime.domain import HostState, Incident, Move, MoveState, Outcome, Reserve, StepStatus, Verdict
+from hass_runtime.domain import (
+    HostState,
+    Incident,
+    Move,
+    MoveState,
+    OrderKind,
+    Outcome,
+    Reserve,
+    StepStatus,
+    Verdict,
+)
 from hass_runtime.memory import Memory
 from hass_runtime.remedy import resume
+from hass_runtime.remedy.homecoming import moved_away
 from hass_runtime.remedy.resume import LOST, WELL_DONE
 from hass_runtime.remedy.runs import (
     MoveChanged,
@@ -178,6 +190,17 @@ class Executor:
                 log.warning(
                     "incident %d of host %s: instances %s: %s", incident_id, host, outcome.value, reason
                 )
+            case decisions.WantHome(incident_id, host, reason):
+                made = self._store.give_order(
+                    host,
+                    OrderKind.FAILBACK,
+                    reason,
+                    BY_SETTING,
+                    at=self._clock(),
+                    incident=incident_id,
+                )
+                self._memory.orders[host, made.kind] = made
+                log.info("host %s: what incident %d moved away is to come home", host, incident_id)
             case decisions.CloseIncident(incident_id, host, outcome, reason):
                 writer.close_incident(incident_id, outcome, reason, self._clock())
                 del self._memory.incidents[host]
@@ -269,6 +292,7 @@ class Executor:
                 "method": self._memory.policy.method(self._memory.hosts[launch.host].cluster).value,
                 "reserved": list(launch.reserved),
                 "into_reserve": launch.into_reserve,
+                **self._moved_away(launch),
                 "reason": incident.why,
             },
         )
@@ -278,6 +302,13 @@ class Executor:
             "incident %d of host %s: launch %s (%s)", launch.incident, launch.host, launch.playbook, run_id
         )
         self._handles[run_id] = self._launcher.start(spec, self._sink)
+
+    def _moved_away(self, launch: decisions.Launch) -> dict[str, Any]:
+        """For a failback: by UUID what is to come home, and where HASS had put it."""
+        order = self._memory.orders.get((launch.host, OrderKind.FAILBACK))
+        if launch.playbook != FAILBACK or order is None:
+            return {}
+        return {"moved": moved_away(launch.host, self._store.moves(order.incident))}
 
     def _choices(self) -> dict[str, dict[str, Any]]:
         """People's word on single instances, by UUID."""
@@ -290,7 +321,7 @@ class Executor:
         """Seconds that one run of the playbook may take."""
         recovery = self._settings.recovery
         waits = {
-            RESTORE: recovery.restore_timeout * 2,
+            RESTORE: recovery.restore_timeout * 2 + recovery.return_delay,
             DRAIN: recovery.drain_timeout + REPORTING,
             REVIVE: recovery.evacuate_timeout + REPORTING,
             FAILBACK: recovery.drain_timeout + REPORTING,

@@ -280,6 +280,9 @@ def _recovery(reader: Reader, hosts: tuple[Host, ...]) -> model.RecoverySettings
         drain_timeout=reader.number(section, "drain_timeout"),
         healthy_delay=reader.number(section, "healthy_delay"),
         methods=read_methods(reader, hosts),
+        by_hand=reader.text(section, "take_back") == "by_hand",
+        return_delay=reader.number(section, "return_delay"),
+        failback=reader.flag(section, "failback"),
         refill_reserve=reader.flag(section, "refill_reserve"),
         reserved_to_aggregates=reader.flag(section, "reserved_to_aggregates"),
     )

@@ -215,6 +215,15 @@ _OPERATION = (
     Key("recovery", "auto_restore", Kind.FLAG,
         "Whether to switch a host on again and take it back once its instances run elsewhere.",
         default="true"),
+    Key("recovery", "take_back", Kind.TEXT,
+        "Whether a host whose instances were moved away comes back by itself once it is well (automatic), or "
+        "only with `hass restore` (by_hand).", default="automatic", choices=("automatic", "by_hand")),
+    Key("recovery", "return_delay", Kind.NUMBER,
+        "How long a host that was switched on again has to be fine before Nova gets it back.", default="0",
+        unit=_SECONDS, low=0, high=86400),
+    Key("recovery", "failback", Kind.FLAG,
+        "Whether what was moved away from a host comes home by live migration once the host is back; "
+        "otherwise with `hass failback`.", default="false"),
     Key("recovery", "recovery_method", Kind.TEXT,
         "Where instances of a failed host go: auto (Nova's scheduler chooses), reserved_host (to a reserved "
         "host), auto_priority or rh_priority (first one way, then the other with what found no place).",

@@ -146,7 +146,8 @@ class RecoverySettings:
     (seconds) how long it waits at most. ``methods`` is by cluster where instances go; ``refill_reserve``
     keeps a returning host in place of a reserved one that was used, and ``reserved_to_aggregates`` adds a
     reserved host to the aggregates of the failed one. ``healthy_delay`` is how long (seconds) a drained host
-    has to look well before it is taken back.
+    has to look well before it is taken back, ``return_delay`` the same for one that was switched on again.
+    ``by_hand``: a host comes back only when a person wants it. ``failback``: its instances then come home.
     """
 
     auto_restore: bool
@@ -163,6 +164,9 @@ class RecoverySettings:
     drain_timeout: float
     healthy_delay: float
     methods: Mapping[str, Method]
+    by_hand: bool
+    return_delay: float
+    failback: bool
     refill_reserve: bool
     reserved_to_aggregates: bool
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hass_runtime.domain import OrderKind, Scope
+from hass_runtime.remedy.homecoming import newest_that_moved
 from hass_runtime.simulator.hub import Hub
 from hass_runtime.simulator.journal import Journal
 from hass_runtime.simulator.nova import Nova, Refused
@@ -176,6 +177,9 @@ class Happenings:
                 self._journal.arm(now, scope, subject)
         elif verb == "end_maintenance":
             self._journal.end_orders(subject, OrderKind.MAINTENANCE, now)
+        elif verb == "failback":
+            number = newest_that_moved(self._journal, subject)
+            self._journal.give_order(subject, OrderKind.FAILBACK, reason, PERSON, at=now, incident=number)
         elif verb == "shutdown_host":
             self._world.shut_down(self._world.hosts[subject])
         elif verb == "start_host":

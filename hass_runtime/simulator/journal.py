@@ -64,7 +64,7 @@ class Journal:
         self._epoch = 0
         self._pauses: list[tuple[Pause, float | None]] = []
         self._orders: list[tuple[Order, float | None]] = []
-        self._choices: dict[str, Choice] = {}
+        self.choice_rows: dict[str, Choice] = {}
 
     def __repr__(self) -> str:
         return f"Journal({self.label})"
@@ -309,18 +309,18 @@ class Journal:
         made = Choice(
             known, protected, words.long(reason.strip()), words.short(by), moment, words.short(name)
         )
-        self._choices.pop(known, None)  # the order is that in which they were given
-        self._choices[known] = made
+        self.choice_rows.pop(known, None)  # the order is that in which they were given
+        self.choice_rows[known] = made
         self.tell("choice", None, known)
         return made
 
     def forget_choice(self, instance: str, at: float | None = None) -> bool:
         self.check()
-        return self._choices.pop(words.clean(instance), None) is not None
+        return self.choice_rows.pop(words.clean(instance), None) is not None
 
     def choices(self) -> tuple[Choice, ...]:
         self.check()
-        return tuple(self._choices.values())
+        return tuple(self.choice_rows.values())
 
     def end_order(self, id: int, at: float) -> None:
         if not 0 < id <= len(self._orders):

@@ -13,7 +13,7 @@ from typing import Any
 
 from hass_runtime.controller import Controller
 from hass_runtime.decide.lifecycle import TAKEN_OUT
-from hass_runtime.decide.view import DRAIN, FAILURE, KEEP, RESTORE
+from hass_runtime.decide.view import DRAIN, FAILBACK, FAILURE, KEEP, RESTORE
 from hass_runtime.domain import HostState, Incident, MoveState, OrderKind, Outcome, Reserve, Scope
 from hass_runtime.remedy.moves import in_flight
 from hass_runtime.remedy.restoration import OUR_REASON
@@ -180,8 +180,8 @@ class Monitor:
 
     def _is_protected(self, guest: Guest) -> bool:
         """By a person's word on it, or its own metadata: they count most."""
-        chosen = {choice.instance: choice.protected for choice in self._journal.choices()}
-        said = chosen.get(guest.uuid, guest.spec.protect)
+        choice = self._journal.choice_rows.get(guest.uuid)
+        said = choice.protected if choice is not None else guest.spec.protect
         return said is not False or guest.uuid in self._changed_mind
 
     def _ran(self, uuid: str) -> bool:
@@ -275,7 +275,9 @@ class Monitor:
         incident = self._journal.all_incidents[run.incident]
         host, now = incident.host, self._world.hub.wall()
         self._changed_at[run.incident] = self._world.hub.now
-        if run.playbook not in (RESTORE,) and not (run.playbook == DRAIN and incident.fault == "maintenance"):
+        if run.playbook not in (RESTORE, FAILBACK) and not (
+            run.playbook == DRAIN and incident.fault == "maintenance"
+        ):
             self._armed(host, run, now)
         if run.playbook != FAILURE:
             return

@@ -77,6 +77,7 @@ VERBS: Mapping[str, Word] = {
     "end_maintenance": Word(Target.HOST),
     "confirm_fenced": Word(Target.HOST),
     "restore": Word(Target.HOST),
+    "failback": Word(Target.HOST),
     **_pairs(Target.HOST, ("shutdown_host", "start_host")),
     "disarm": Word(Target.ALL),
     "arm": Word(Target.ALL),
