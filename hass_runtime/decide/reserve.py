@@ -6,7 +6,7 @@ host like any other; the next host of the cluster that comes back is kept in res
 
 from __future__ import annotations
 
-from hass_runtime.decide.view import FAILURE, HostView, View
+from hass_runtime.decide.view import FAILURE, HostView, View, emptied
 from hass_runtime.domain import HostState, Method, Reserve
 
 
@@ -66,7 +66,7 @@ def is_surplus(view: View, host: HostView) -> bool:
 
 
 def is_to_refill(view: View, host: HostView) -> bool:
-    """True when the host, which is coming back, is to be kept in reserve from now on."""
-    if not view.policy.refill_reserve or is_kept(host):
+    """True when the host, which is coming back empty, is to be kept in reserve from now on."""
+    if not view.policy.refill_reserve or is_kept(host) or not (host.proven_off or emptied(host)):
         return False
     return missing(view, host.host.cluster) > 0
