@@ -28,6 +28,7 @@ COMMANDS = {
     "maintenance": Entry("hass_runtime.cli.orders:maintenance", "Take a host out of service, or end that."),
     "confirm-fenced": Entry("hass_runtime.cli.orders:confirm_fenced", "Give your word that a host is off."),
     "restore": Entry("hass_runtime.cli.orders:restore", "Bring a host back into service."),
+    "failback": Entry("hass_runtime.cli.failback:failback", "Bring home what was moved away from a host."),
     "orders": Entry("hass_runtime.cli.views:orders", "List what people have ordered."),
     "protect": Entry("hass_runtime.cli.protection:protect", "Protect one instance, whatever the rules say."),
     "unprotect": Entry("hass_runtime.cli.protection:unprotect", "Leave one instance alone, from now on."),

@@ -109,17 +109,19 @@ class Homecoming:
             server = self._cloud.server(uuid)
             if server is None:
                 continue  # deleted since
-            if server.host in (target, self._home):
+            if server.vm_state == "stopped" and not server.task_state and server.host != self._home:
+                stay.append(self._stays(server, "stopped: stays, Nova live-migrates only what runs"))
+            elif server.host in (target, self._home):
                 # From home it is asked for all the same: a run before this one may have brought it there.
                 there[target].add(uuid)
             else:
-                stay.append(self._stays(server, target))
+                where = f"is on {server.host} since" if server.host else "is on no host"
+                stay.append(self._stays(server, f"{where}, not on {target} where HASS had moved it"))
         return {source: frozenset(ids) for source, ids in sorted(there.items())}, stay
 
-    def _stays(self, server: Server, target: str) -> Move:
-        where = f"is on {server.host} since" if server.host else "is on no host"
-        move = inventory.pending(server, server.host or target, self._incident)
-        return replace(move, state=MoveState.LEFT, reason=f"{where}, not on {target} where HASS had moved it")
+    def _stays(self, server: Server, why: str) -> Move:
+        move = inventory.pending(server, server.host, self._incident)
+        return replace(move, state=MoveState.LEFT, reason=why)
 
 
 def words(drained: Drained, home: str) -> str:
