@@ -49,7 +49,7 @@ _HOSTS = (
         sample="compute1, compute2"),
     Key("cluster", "reserved_hosts", Kind.NAMES,
         "Those of the hosts that are kept free, disabled in Nova, until another one of their cluster fails. "
-        "Their number is the size of the reserve.", sample="compute9"),
+        "Their number is the size of the reserve.", sample="compute2"),
     Key("cluster", "name", Kind.TEXT, "What to call the group of hosts that fail over to one another.",
         default="default"),
     Key("cluster", "protected_layers", Kind.NAMES,

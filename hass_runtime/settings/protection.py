@@ -20,7 +20,7 @@ def read_protection(reader: Reader, hosts: Iterable[Host]) -> dict[str, Rules]:
     usual = reader.text(_SECTION, "policy")
     lists = {key: _lists(reader, key) for key in ("names", "flavors", "image_tags", "projects", "aggregates")}
     if (lists["image_tags"].protect or lists["image_tags"].leave) and not heed_images:
-        reader.problem(f"[{_SECTION}] heed_images", "false, expected true when there are rules by image tag")
+        reader.note(f"[{_SECTION}] heed_images", "false: the rules by image tag have no effect")
     clusters = {host.cluster for host in hosts} | {reader.text("cluster", "name")}
     policies = dict.fromkeys(sorted(clusters), usual)
     for name, where, value in reader.each(_BY_CLUSTER):

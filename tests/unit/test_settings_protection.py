@@ -60,6 +60,7 @@ def test_a_reserve_and_methods_are_read(tmp_path):
     ("changes", "says"),
     [
         ({"cluster.reserved_hosts": "compute2"}, "compute2: kept free and never used"),
+        ({"protection.leave_image_tags": "ci"}, "heed_images: false: the rules by image tag have no effect"),
         (
             {"recovery.recovery_method": "reserved_host"},
             "reserved_host: cluster default has no reserved host",
@@ -79,7 +80,6 @@ def test_what_is_hardly_meant_is_noted(tmp_path, changes, says):
         ({"protection.protect_projects": "a", "protection.leave_projects": "b, a"},
          "[protection] leave_projects",
          "'a' is in protect_projects too"),
-        ({"protection.leave_image_tags": "ci"}, "[protection] heed_images", "expected true when there"),
         ({"cluster.reserved_hosts": "compute20"}, "[cluster] reserved_hosts",
          "no host of [cluster] hosts is called 'compute20'; did you mean compute2?"),
         ({"recovery.recovery_method": "reserve"}, "[recovery] recovery_method", "expected one of auto, "),
