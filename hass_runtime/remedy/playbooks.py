@@ -39,7 +39,7 @@ class Shelf:
     def rungs(self) -> frozenset[str]:
         """The playbooks that a ladder may name.
 
-        Not the restoration, for hosts whose instances are safe already, nor what is done to hosts that are well.
+        Not the restoration, for hosts whose instances are safe, nor what is done to hosts that are well.
         """
         return (_names(self.main) | _names(self.own)) - {RESTORE, KEEP, FAILBACK}
 
