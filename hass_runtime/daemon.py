@@ -72,6 +72,10 @@ def policy_of(settings: ControllerSettings, table: tuple[Symptom, ...]) -> Polic
         max_attempts=safety.max_attempts,
         auto_restore=settings.recovery.auto_restore,
         healthy_delay=settings.recovery.healthy_delay,
+        methods=settings.recovery.methods,
+        refill_reserve=settings.recovery.refill_reserve,
+        by_hand=settings.recovery.by_hand,
+        failback=settings.recovery.failback,
         settle=(detection.polling_threshold + 1) * detection.polling_interval + detection.probe_timeout,
     )
 

@@ -87,7 +87,7 @@ class Host:
     """A compute host under watch. ``bmc`` is None for a host without IPMI, a first-class citizen.
 
     ``more_addresses`` are those on its other networks. ``zone`` is its failure domain (a rack, a switch), ""
-    when none is known.
+    when none is known. A ``reserved`` host is kept free until another one fails.
     """
 
     name: str
@@ -96,11 +96,33 @@ class Host:
     bmc: Bmc | None = None
     zone: str = ""
     more_addresses: tuple[str, ...] = ()
+    reserved: bool = False
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """All of them, the one of its agent first."""
         return (self.address, *self.more_addresses)
+
+
+class Reserve(str, Enum):
+    """Whether a host is kept free. ``ready``: disabled in Nova until another host fails. ``used``: it was
+    given to Nova when one did.
+    """
+
+    NONE = ""
+    READY = "ready"
+    USED = "used"
+
+
+class Method(str, Enum):
+    """Where the instances of a failed host go: wherever Nova's scheduler likes, to reserved hosts, or first
+    one and then the other with what did not fit.
+    """
+
+    AUTO = "auto"
+    RESERVED_HOST = "reserved_host"
+    AUTO_PRIORITY = "auto_priority"
+    RH_PRIORITY = "rh_priority"
 
 
 @dataclass(frozen=True)
@@ -174,6 +196,7 @@ class OrderKind(str, Enum):
     MAINTENANCE = "maintenance"
     CONFIRM_FENCED = "confirm_fenced"
     RESTORE = "restore"
+    FAILBACK = "failback"
 
 
 @dataclass(frozen=True)
@@ -182,6 +205,7 @@ class Order:
 
     maintenance: take it out of service, moving its instances away first when ``drain``; it lasts until it is
     ended. confirm_fenced: the person has seen to it that the host is off. restore: bring it back now.
+    failback: live-migrate home what ``incident`` moved away from it.
     """
 
     id: int
@@ -192,6 +216,19 @@ class Order:
     at: float
     until: float | None = None
     drain: bool = False
+    incident: int = 0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A person's word on one instance, by its UUID: protected or left alone, whatever the rules say."""
+
+    instance: str
+    protected: bool
+    reason: str
+    by: str
+    at: float
+    name: str = ""
 
 
 class Outcome(str, Enum):
@@ -272,11 +309,12 @@ class MoveState(str, Enum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     REFUSED = "refused"
+    LEFT = "left"
 
 
 @dataclass(frozen=True)
 class Move:
-    """One instance from one host to another.
+    """One instance from one host to another. One that is not protected is ``left`` where it is.
 
     ``was`` is its vm_state before (``active``, ``stopped``, …) and what it has to be afterwards.
     ``attempts`` counts the evacuation calls made.

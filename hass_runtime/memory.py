@@ -14,7 +14,18 @@ from hass_runtime.decide.blindness import blind_layers
 from hass_runtime.decide.diagnosis import Boots, HostTrack
 from hass_runtime.decide.symptoms import Sign
 from hass_runtime.decide.view import HostView, LastRun, Policy, View
-from hass_runtime.domain import Host, HostState, Incident, Layer, Order, OrderKind, Pause, Reading, Verdict
+from hass_runtime.domain import (
+    Host,
+    HostState,
+    Incident,
+    Layer,
+    Order,
+    OrderKind,
+    Pause,
+    Reading,
+    Reserve,
+    Verdict,
+)
 from hass_runtime.store import Run
 
 GATEWAY = "(gateway)"  # the subject of readings of the controller's own way out; no host can have that name
@@ -40,6 +51,7 @@ class Memory:
     troubled_at: dict[str, float] = field(default_factory=dict)
     doubts: dict[str, str] = field(default_factory=dict)
     boots: dict[str, str] = field(default_factory=dict)
+    reserves: dict[str, Reserve] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tracks = {name: HostTrack(name) for name in (*self.hosts, GATEWAY)}
@@ -102,6 +114,8 @@ class Memory:
                 doubt=self.doubts.get(name, ""),
                 boot=self.boots.get(name, ""),
                 begun=self.begun.get(name, frozenset()),
+                reserve=self.reserves.get(name, Reserve.NONE),
+                failback=self.orders.get((name, OrderKind.FAILBACK)),
             )
         view = View(
             now,

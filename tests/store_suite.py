@@ -11,6 +11,7 @@ import pytest
 
 from hass_runtime.domain import (
     Bmc,
+    Choice,
     Fault,
     Gate,
     Host,
@@ -24,6 +25,7 @@ from hass_runtime.domain import (
     Outcome,
     Pause,
     Reading,
+    Reserve,
     Scope,
     StepStatus,
     Verdict,
@@ -538,3 +540,34 @@ def test_what_people_write_is_kept_as_far_as_it_fits(store: Store, writer: Write
     assert store.pauses() == (pause,)
     assert store.orders() == (given,)
     assert (len(given.reason), len(given.by)) == (len(pause.reason), len(pause.by)) == (16_000, 255)
+
+
+def test_a_word_on_an_instance_is_in_force_until_it_is_taken_back(store: Store, writer: Writer) -> None:
+    assert store.choices() == ()
+    given = store.choose("u1", False, " rebuilt every night ", "alice", "build-7", at=10.0)
+    assert given == Choice("u1", False, "rebuilt every night", "alice", 10.0, "build-7")
+    other = store.choose("u2", True, "", "bob", at=11.0)
+    assert store.choices() == (given, other)
+    newer = store.choose("u1", True, "", "bob", "build-7", at=12.0)
+    assert store.choices() == (other, newer)
+    assert store.forget_choice("u10", at=13.0) is False
+    assert store.forget_choice("u1", at=13.0) is True
+    assert store.forget_choice("u1", at=14.0) is False
+    assert store.choices() == (other,)
+
+
+def test_a_host_is_kept_in_reserve_or_not(store: Store, writer: Writer) -> None:
+    assert [row.reserve for row in store.hosts()] == [Reserve.NONE]
+    writer.set_host_reserve("compute1", Reserve.READY)
+    writer.put_host(Host("compute1", "192.0.2.99"))  # the configuration is read again
+    assert [row.reserve for row in store.hosts()] == [Reserve.READY]
+    writer.set_host_reserve("compute1", Reserve.USED)
+    assert [row.reserve for row in store.hosts()] == [Reserve.USED]
+    with pytest.raises(StoreError, match="host 'compute10' is not in the database"):
+        writer.set_host_reserve("compute10", Reserve.READY)
+
+
+def test_a_failback_says_of_which_incident_it_is(store: Store, writer: Writer, incident: Incident) -> None:
+    given = store.give_order("compute1", OrderKind.FAILBACK, "", "alice", at=10.0, incident=incident.id)
+    assert given.incident == incident.id
+    assert store.orders(11.0) == (given,)

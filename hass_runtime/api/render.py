@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from hass_runtime.domain import Incident, Move, Order, Pause, Scope, Step
+from hass_runtime.domain import Choice, Incident, Move, Order, Pause, Scope, Step
 from hass_runtime.store.records import HostRow, Run
 
 Json = dict[str, Any]
@@ -34,6 +34,7 @@ def host(row: HostRow) -> Json:
         "state": row.state.value,
         "since": moment(row.since),
         "reason": row.reason,
+        "reserve": row.reserve.value,
         "layers": {
             layer.value: {
                 "verdict": reading.verdict.value,
@@ -160,6 +161,18 @@ def order(item: Order) -> Json:
         "at": moment(item.at),
         "until": moment(item.until),
         "drain": item.drain,
+        "incident": item.incident or None,
+    }
+
+
+def choice(item: Choice) -> Json:
+    return {
+        "instance": item.instance,
+        "name": item.name,
+        "protected": item.protected,
+        "reason": item.reason,
+        "by": item.by,
+        "at": moment(item.at),
     }
 
 

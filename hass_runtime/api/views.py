@@ -78,6 +78,12 @@ def orders() -> ResponseReturnValue:
     return jsonify({"orders": [render.order(item) for item in _store().orders(time.time())]})
 
 
+@views.get("/v1/choices")
+def choices() -> ResponseReturnValue:
+    _known_arguments()
+    return jsonify({"choices": [render.choice(item) for item in _store().choices()]})
+
+
 @views.get("/v1/openapi.json")
 def openapi() -> ResponseReturnValue:
     return jsonify(current_app.extensions["hass_openapi"])

@@ -22,6 +22,7 @@ ORDERS = {
     "maintenance": "maintenance",
     "confirm_fenced": "confirmed to be off",
     "restore": "to be restored",
+    "failback": "instances to come home",
 }
 # word -> (symbol, its substitute in ASCII, style)
 LOOKS = {
@@ -48,6 +49,7 @@ LOOKS = {
     "timeout": ("✗", "x", "red"),
     "failed": ("✗", "x", "bold red"),
     "refused": ("✗", "x", "bold red"),
+    "left": ("–", "-", "dim"),
     "crashed": ("✗", "x", "bold red"),
     "faulty": ("✗", "x", "bold red"),
     "quarantined": ("✗", "x", "bold red"),
@@ -90,7 +92,7 @@ def status(console: Console, found: Json) -> None:
             _look(console, host["state"]),
             clock(seconds(host["since"]), "%m-%d %H:%M:%S", local=True),
             *(_layer(console, layers.get(name), host["bmc"] or name != "power") for name in shown),
-            plain(host["reason"]),
+            ("kept in reserve; " if host.get("reserve") == "ready" else "") + plain(host["reason"]),
         )
     console.print(table)
     if not found["hosts"]:

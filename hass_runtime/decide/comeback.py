@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from hass_runtime.decide.decisions import CloseIncident, Decision, EndOrder, Launch, SetState
+from hass_runtime.decide.decisions import (
+    CloseIncident,
+    Decision,
+    EndOrder,
+    Launch,
+    SetReserve,
+    SetState,
+    WantHome,
+)
 from hass_runtime.decide.diagnosis import signs, stale
 from hass_runtime.decide.ladder import pause_before_retry
+from hass_runtime.decide.reserve import is_kept, is_to_refill
 from hass_runtime.decide.symptoms import Sign
-from hass_runtime.decide.view import RESTORE, HostView, LastRun, View
-from hass_runtime.domain import HostState, Incident, Layer, Outcome, Verdict
+from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE, HostView, LastRun, View
+from hass_runtime.domain import HostState, Incident, Layer, Outcome, Reserve, Verdict
+
+BACK = "it is back in service"
 
 
 def coming_back(view: View, host: HostView, incident: Incident) -> list[Decision]:
@@ -26,7 +37,7 @@ def coming_back(view: View, host: HostView, incident: Incident) -> list[Decision
     if host.wanted_back is not None:
         order = host.wanted_back
         return [
-            restoration(host, incident, 1, f"{order.by} wants it back"),
+            *restoration(view, host, incident, 1, f"{order.by} wants it back"),
             EndOrder(order.id, host.name, "its restoration was begun"),
         ]
     kept_out = _kept_out(view, host, incident)
@@ -34,15 +45,28 @@ def coming_back(view: View, host: HostView, incident: Incident) -> list[Decision
         if host.state in (HostState.QUARANTINED, HostState.MAINTENANCE):
             return []
         return [SetState(host.name, HostState.QUARANTINED, kept_out)]
+    if view.policy.by_hand and incident.phase != RESTORE:
+        return []  # until somebody wants it back
     if _not_yet(view, host, run) or view.paused(host) is not None or not view.policy.armed:
         return []
     number = (run.failures if run is not None else 0) + 1
-    return [restoration(host, incident, number, "its instances are safe elsewhere; bring it back")]
+    return restoration(view, host, incident, number, "its instances are safe elsewhere; bring it back")
 
 
-def restoration(host: HostView, incident: Incident, number: int, why: str) -> Launch:
-    """The launch of the restoration."""
-    return Launch(incident.id, host.name, RESTORE, number, HostState.RESTORING, why)
+def waits_for_a_person(view: View, host: HostView) -> str:
+    """What to tell of a host that does not come back by itself."""
+    return f"; comes back with `hass restore {host.name}`" if view.policy.by_hand else ""
+
+
+def restoration(view: View, host: HostView, incident: Incident, number: int, why: str) -> list[Decision]:
+    """The launch of the restoration; into the reserve, when that lacks one."""
+    kept, refill = is_kept(host), is_to_refill(view, host)
+    launch = Launch(
+        incident.id, host.name, RESTORE, number, HostState.RESTORING, why, into_reserve=kept or refill
+    )
+    # In the journal first: a later try, and another controller, must not give it to Nova in between.
+    first = SetReserve(host.name, Reserve.READY, "the reserve of its cluster lacks one")
+    return [first, launch] if refill else [launch]
 
 
 def _kept_out(view: View, host: HostView, incident: Incident) -> str:
@@ -90,8 +114,10 @@ def _back(view: View, host: HostView, incident: Incident, run: LastRun) -> list[
     awaited = [each for each in host.track.layers.values() if not stale(each, view.now, limits)]
     if any(layer.reading.at < run.ended_at for layer in awaited):
         return []
+    home = view.policy.failback and bool(host.begun & {DRAIN, FAILURE}) and not is_kept(host)
     return [
-        SetState(host.name, HostState.HEALTHY, "it is back in service"),
+        SetState(host.name, HostState.HEALTHY, "it is kept in reserve" if is_kept(host) else BACK),
+        *([WantHome(incident.id, host.name, "[recovery] failback is on")] if home else []),
         CloseIncident(incident.id, host.name, *_end(incident)),
     ]
 

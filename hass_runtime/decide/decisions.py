@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hass_runtime.domain import Fault, HostState, Order, Outcome
+from hass_runtime.domain import Fault, HostState, Order, Outcome, Reserve
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,15 @@ class SetBoot:
 
     host: str
     boot: str
+
+
+@dataclass(frozen=True)
+class SetReserve:
+    """The host is kept in reserve from now on, or no longer."""
+
+    host: str
+    reserve: Reserve
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,9 @@ class Launch:
     ``rung`` is its place in the fault's ladder, ``tries`` the number of this try there, and ``deadline`` the
     seconds it may take (None: what the settings say). ``attempt`` counts for people. ``confirmed`` is a
     person's word that the host is off, for a fence that cannot prove it. ``beware`` are other hosts that
-    instances should not go to, because they do not answer.
+    instances should not go to, because they do not answer. ``reserved`` are hosts that it may give to Nova
+    for the instances, the first choice first; ``into_reserve``: the host itself is to be kept out of Nova's
+    scheduling.
     """
 
     incident: int
@@ -82,6 +93,8 @@ class Launch:
     deadline: float | None = None
     confirmed: Order | None = None
     beware: tuple[str, ...] = ()
+    reserved: tuple[str, ...] = ()
+    into_reserve: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +113,15 @@ class Settle:
     incident: int
     host: str
     outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True)
+class WantHome:
+    """What the incident moved away from the host is to come home, since the settings say so."""
+
+    incident: int
+    host: str
     reason: str
 
 
@@ -126,12 +148,14 @@ Decision = (
     SetState
     | SetDoubt
     | SetBoot
+    | SetReserve
     | OpenIncident
     | Escalate
     | HoldIncident
     | Launch
     | Cancel
     | Settle
+    | WantHome
     | CloseIncident
     | EndOrder
 )

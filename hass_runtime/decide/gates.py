@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hass_runtime.decide import lifecycle
+from hass_runtime.decide import lifecycle, reserve
 from hass_runtime.decide.diagnosis import sign
 from hass_runtime.decide.symptoms import Sign
 from hass_runtime.decide.view import DRAIN, FAILURE, REVIVE, HostView, View
-from hass_runtime.domain import Gate, HostState, Layer, Order, Scope
+from hass_runtime.domain import Gate, HostState, Layer, Method, Order, Scope
 
 _EVERYWHERE = {Scope.ALL: "", Scope.CLUSTER: "cluster ", Scope.HOST: "host "}
 
@@ -130,10 +130,18 @@ def is_target(view: View, host: HostView) -> bool:
 
 
 def _no_target(view: View, host: HostView, playbook: str) -> str:
+    cluster = host.host.cluster
+    method = view.policy.method(cluster) if playbook == FAILURE else Method.AUTO
+    if method is not Method.AUTO and reserve.reserve_for(view, host):
+        return ""
+    if method is Method.RESERVED_HOST:
+        return f"no reserved host of cluster {cluster} is ready (recovery_method {method.value})"
     for other in view.hosts.values():
-        if other.host.cluster == host.host.cluster and other.name != host.name and is_target(view, other):
+        if other.host.cluster != cluster or other.name == host.name or reserve.is_kept(other):
+            continue
+        if is_target(view, other):
             return ""
-    return f"no healthy host in cluster {host.host.cluster} to go to"
+    return f"no healthy host in cluster {cluster} to go to"
 
 
 def confirmation(view: View, host: HostView) -> Order | None:
@@ -209,7 +217,7 @@ GATES: tuple[Gatekeeper, ...] = (
     Gatekeeper(
         Gate.NO_TARGET,
         _no_target,
-        "No other host of the cluster is healthy.",
+        "No other host of the cluster is healthy; with `recovery_method = reserved_host`, no reserved one.",
         "closed: a host whose agent was never heard is no target",
     ),
     Gatekeeper(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hass_runtime.decide import gates
 from hass_runtime.decide.decisions import Decision, HoldIncident, Launch, SetState
+from hass_runtime.decide.reserve import reserve_for
 from hass_runtime.decide.symptoms import Rung
 from hass_runtime.decide.view import DRAIN, FAILURE, HostView, LastRun, Policy, View
 from hass_runtime.domain import HostState, Incident, Outcome
@@ -89,6 +90,7 @@ def launch(
         rung.deadline,
         gates.confirmation(view, host) if fences else None,
         view.silent_beside(host) if fences else (),
+        reserve_for(view, host) if fences else (),
     )
 
 

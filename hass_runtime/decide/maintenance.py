@@ -87,7 +87,7 @@ def _ended(view: View, host: HostView, incident: Incident) -> list[Decision]:
             CloseIncident(incident.id, host.name, Outcome.CLEARED, reason),
         ]
     if incident.phase != RESTORE:
-        return [restoration(host, incident, 1, reason)]
+        return restoration(view, host, incident, 1, reason)
     if host.state is not HostState.RESTORING and host.fault is not None and not view.is_empty(host):
         decision = f"{host.fault.name}: {host.fault.why} (its maintenance has ended)"
         return [Escalate(incident.id, host.name, host.fault, decision)]

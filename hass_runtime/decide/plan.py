@@ -7,8 +7,8 @@ gives the same decisions.
 
 from __future__ import annotations
 
-from hass_runtime.decide import gates, maintenance
-from hass_runtime.decide.comeback import coming_back, restoration
+from hass_runtime.decide import chores, gates, maintenance
+from hass_runtime.decide.comeback import coming_back, restoration, waits_for_a_person
 from hass_runtime.decide.decisions import (
     Cancel,
     CloseIncident,
@@ -19,11 +19,13 @@ from hass_runtime.decide.decisions import (
     OpenIncident,
     SetBoot,
     SetDoubt,
+    SetReserve,
     SetState,
     Settle,
 )
 from hass_runtime.decide.diagnosis import describe, signs
 from hass_runtime.decide.ladder import climb, hold, launch, pause_before_retry
+from hass_runtime.decide.reserve import is_kept
 from hass_runtime.decide.symptoms import Rung, Sign
 from hass_runtime.decide.view import DRAIN, FAILURE, REBOOTED, RESTORE, REVIVE, HostView, View
 from hass_runtime.domain import Gate, HostState, Incident, Layer, Outcome
@@ -50,6 +52,8 @@ def decide(view: View) -> tuple[Decision, ...]:
         for decision in decisions:
             if isinstance(decision, Launch):
                 view = view.launched(name, decision.state, decision.playbook)
+            elif isinstance(decision, SetReserve):
+                view = view.reserved(name, decision.reserve)
     return tuple(done)
 
 
@@ -63,6 +67,12 @@ def _host(view: View, host: HostView) -> list[Decision]:
         return coming_back(view, host, incident)
     if incident.fault == maintenance.FAULT:
         return maintenance.in_maintenance(view, host, incident)
+    if incident.fault in chores.PLAYBOOK:
+        if host.fault is None:
+            return chores.at_chore(view, host, incident, _looks(view, host))
+        if host.state in (HostState.HEALTHY, HostState.SUSPECT):
+            looks = describe(host.track, view.now, view.policy.thresholds)
+            return [SetState(host.name, HostState.FAULTY, looks)]
     if host.state in (HostState.EVACUATED, HostState.QUARANTINED, HostState.MAINTENANCE):
         if view.is_empty(host):
             return coming_back(view, host, incident)
@@ -136,13 +146,13 @@ def _watching(view: View, host: HostView) -> list[Decision]:
     to = _looks(view, host)
     if to is not host.state:
         return [SetState(host.name, to, describe(host.track, view.now, limits))]
-    return _spent_orders(view, host)
+    return _spent_orders(view, host) or chores.due(view, host)
 
 
 def _spent_orders(view: View, host: HostView) -> list[Decision]:
     """Orders that have nothing to do any more must not wait for the next failure."""
     spent: list[Decision] = []
-    if host.wanted_back is not None and host.state is HostState.HEALTHY:
+    if host.wanted_back is not None and host.state is HostState.HEALTHY and not is_kept(host):
         spent.append(EndOrder(host.wanted_back.id, host.name, "it is in service"))
     if host.confirmed is not None and gates.confirmation(view, host) is None:
         spent.append(EndOrder(host.confirmed.id, host.name, "it has given a sign of life since"))
@@ -189,7 +199,7 @@ def _over(view: View, host: HostView, incident: Incident) -> list[Decision]:
         if shut:
             return hold(host, incident, Gate.DISARMED.value, shut)
         settled = [Settle(incident.id, host.name, outcome, reason)] if remedied else []
-        return [*settled, restoration(host, incident, 1, reason)]
+        return [*settled, *restoration(view, host, incident, 1, reason)]
     if incident.layer == Layer.POWER.value and outcome is Outcome.CLEARED and incident.fault == "power":
         reason = f"it came back by itself; what ran on it was stopped, and is not started by HASS: {looks}"
     return [
@@ -205,7 +215,7 @@ def _after_drain(view: View, host: HostView, incident: Incident) -> list[Decisio
     reason = run.reason or "its instances run elsewhere"
     return [
         Settle(incident.id, host.name, Outcome.RECOVERED, reason),
-        SetState(host.name, HostState.EVACUATED, reason),
+        SetState(host.name, HostState.EVACUATED, reason + waits_for_a_person(view, host)),
     ]
 
 
@@ -218,7 +228,7 @@ def _after_failure_run(view: View, host: HostView, incident: Incident) -> list[D
         # In this order: a crash between the two finds the run successful and settles once more.
         return [
             Settle(incident.id, host.name, outcome, reason),
-            SetState(host.name, HostState.EVACUATED, reason),
+            SetState(host.name, HostState.EVACUATED, reason + waits_for_a_person(view, host)),
         ]
     if run is not None and view.now < run.ended_at + pause_before_retry(run, view.policy.retry_interval):
         gate = "unproven" if host.state is HostState.FENCING else incident.gate

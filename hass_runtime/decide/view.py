@@ -10,12 +10,27 @@ from functools import cached_property
 from hass_runtime.decide.diagnosis import VOICES, HostTrack, Thresholds
 from hass_runtime.decide.lifecycle import TAKEN_OUT
 from hass_runtime.decide.symptoms import Rung, Symptom
-from hass_runtime.domain import Fault, Host, HostState, Incident, Layer, Order, Pause, Reading, Scope, Verdict
+from hass_runtime.domain import (
+    Fault,
+    Host,
+    HostState,
+    Incident,
+    Layer,
+    Method,
+    Order,
+    Pause,
+    Reading,
+    Reserve,
+    Scope,
+    Verdict,
+)
 
 FAILURE = "host_failure"
 DRAIN = "host_drain"
 RESTORE = "host_restore"
 REVIVE = "instances_start"
+KEEP = "host_reserve"
+FAILBACK = "host_failback"
 REBOOTED = "rebooted"
 
 
@@ -36,6 +51,10 @@ class Policy:
         auto_restore: switch an evacuated host on again; without it, wait until somebody did.
         healthy_delay: seconds that a drained host has to look well before it is taken back.
         settle: seconds after a mild remedy until its effect can be judged.
+        methods: by cluster, where instances go; a cluster not named leaves it to Nova's scheduler.
+        refill_reserve: a host that comes back takes the place of a reserved one that was used.
+        by_hand: a host comes back when a person wants it back, and not by itself.
+        failback: what was moved away comes home by itself once its host is back.
     """
 
     thresholds: Thresholds
@@ -55,6 +74,14 @@ class Policy:
     auto_restore: bool = True
     healthy_delay: float = 60.0
     settle: float = 15.0
+    methods: Mapping[str, Method] = field(default_factory=dict)
+    refill_reserve: bool = True
+    by_hand: bool = False
+    failback: bool = False
+
+    def method(self, cluster: str) -> Method:
+        """Where the instances of a failed host of this cluster go."""
+        return self.methods.get(cluster, Method.AUTO)
 
     @cached_property
     def _ladders(self) -> Mapping[str, tuple[Rung, ...]]:
@@ -87,7 +114,7 @@ class HostView:
     it was told to end. ``fences`` are the moments of its fences that are still counted, the oldest first.
     ``maintenance``, ``confirmed`` and ``wanted_back`` are a person's orders in force. ``doubt`` is what the
     journal says of its BMC, see `diagnosis.HostTrack`, and ``boot`` the boot that it knows. ``begun``
-    are the playbooks that were begun in its incident.
+    are the playbooks that were begun in its incident. ``reserve``: whether it is kept free for others.
     """
 
     host: Host
@@ -105,6 +132,8 @@ class HostView:
     doubt: str = ""
     boot: str = ""
     begun: frozenset[str] = frozenset()
+    reserve: Reserve = Reserve.NONE
+    failback: Order | None = None
 
     @property
     def name(self) -> str:
@@ -255,6 +284,10 @@ class View:
             if counted in self.__dict__:
                 changed.__dict__[counted] = self.__dict__[counted]
         return changed
+
+    def reserved(self, name: str, reserve: Reserve) -> View:
+        """The view as it is once this host is kept in reserve, or no longer."""
+        return replace(self, hosts={**self.hosts, name: replace(self.hosts[name], reserve=reserve)})
 
 
 def emptied(host: HostView) -> bool:

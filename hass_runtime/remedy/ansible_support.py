@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hass_runtime.domain import Host, Verdict
+from hass_runtime.domain import Choice, Host, Verdict
+from hass_runtime.remedy import homecoming
 from hass_runtime.remedy.drain import DrainError
 from hass_runtime.remedy.nova import CloudError, parse_time
 from hass_runtime.remedy.proof import FenceError
+from hass_runtime.remedy.protecting import Cloud, Protector
 from hass_runtime.remedy.restart import RestartError
 from hass_runtime.remedy.restoration import RestoreError
 from hass_runtime.settings import SettingsError, load_controller
@@ -96,6 +99,72 @@ def asked_agent(settings: ControllerSettings, host: Host) -> UdpAgent:
         detection.probe_timeout,
         settings.network.max_message_size,
     )
+
+
+def protector(
+    settings: ControllerSettings, host: Host, cloud: Cloud, choices: Mapping[str, Any] | None
+) -> Protector:
+    """Which instances of the host are protected. ``choices`` None: people's are read from the database.
+
+    A controller hands them over, so that its playbooks do not depend on the database while they run.
+    """
+    known = stored_choices(settings) if choices is None else {k: choice(k, raw) for k, raw in choices.items()}
+    return Protector(cloud, host.name, settings.protection[host.cluster], known)
+
+
+def stored_choices(settings: ControllerSettings) -> dict[str, Choice]:
+    """What people chose for single instances, from the controller's database, if there is one yet."""
+    from hass_runtime.store import Store, StoreError
+
+    file = settings.database_url.removeprefix("sqlite:///")
+    if file != settings.database_url and not Path(file).exists():
+        return {}
+    store = Store(settings.database_url)
+    try:
+        return {each.instance: each for each in store.choices()}
+    except StoreError as error:
+        raise BadArgument(
+            f"what `hass protect` and `hass unprotect` chose cannot be read: {error}; to go on without it, "
+            "give choices={}"
+        ) from error
+    finally:
+        store.close()
+
+
+def moved(
+    settings: ControllerSettings, host: str, given: Mapping[str, Any] | None, of: int
+) -> dict[str, str]:
+    """By UUID what was moved away from a host, and where to. ``given`` None: of an incident in the database.
+
+    ``of`` 0: of the newest incident that moved anything.
+    """
+    if given is not None:
+        return {str(instance): str(target) for instance, target in given.items()}
+    from hass_runtime.store import Store, StoreError
+
+    store = Store(settings.database_url)
+    try:
+        number = of or homecoming.newest_that_moved(store, host)
+        found = homecoming.moved_away(host, store.moves(number))
+    except StoreError as error:
+        raise BadArgument(f"what was moved away from {host} cannot be read: {error}") from error
+    finally:
+        store.close()
+    if not found:
+        raise BadArgument(
+            f"incident {of} moved nothing away from {host}"
+            if of
+            else f"no incident moved anything away from {host}"
+        )
+    return found
+
+
+def choice(instance: str, raw: Any) -> Choice:
+    """One entry of the argument ``choices``."""
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("protected"), bool):
+        raise BadArgument(f"choices: {instance} is {raw!r}, expected protected, reason and by")
+    reason, by = str(raw.get("reason") or ""), str(raw.get("by") or "somebody")
+    return Choice(instance, raw["protected"], reason, by, 0.0)
 
 
 def recorded(raw: Mapping[str, Any] | None) -> dict[str, str]:

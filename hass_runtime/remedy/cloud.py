@@ -7,6 +7,7 @@ its microversion, so that a newer Nova does not change what a call means.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from openstack.connection import Connection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import Retry
 
+from hass_runtime.decide.protection import Aggregate, Image
 from hass_runtime.remedy.nova import (
     CloudError,
     ComputeService,
@@ -26,6 +28,7 @@ from hass_runtime.remedy.nova import (
     Migration,
     Server,
     to_action,
+    to_aggregate,
     to_migration,
     to_server,
     to_service,
@@ -142,6 +145,26 @@ class Cloud:
             else:
                 compute.disable_service(service.id, disabled_reason=reason or None)
 
+    # --- aggregates and images: which instances are protected
+
+    def aggregates_of(self, host: str) -> tuple[Aggregate, ...]:
+        """The host aggregates that hold exactly this host, by name."""
+        with self._reading("list the host aggregates") as compute:
+            rows = [to_aggregate(row) for row in compute.aggregates() if host in (row.hosts or ())]
+        return tuple(sorted(rows, key=lambda each: each.name))
+
+    def add_to_aggregate(self, aggregate: Aggregate, host: str) -> None:
+        """Nova refuses (409) a host that is in it already, or in another availability zone with instances."""
+        with self._changing(f"add {host} to aggregate {aggregate.name}") as compute:
+            compute.add_host_to_aggregate(aggregate.id, host)
+
+    def image(self, image_id: str) -> Image:
+        """What Glance knows of an image: its tags, and what it has besides Glance's own fields."""
+        with self._told(f"read image {image_id}", changes=False):
+            row = self._connection.image.get_image(image_id)
+            properties = {str(key): str(value) for key, value in (row.properties or {}).items()}
+            return Image(image_id, tuple(row.tags or ()), properties)
+
     # --- servers
 
     def servers_on(self, host: str) -> list[Server]:
@@ -149,6 +172,13 @@ class Cloud:
         with self._reading(f"list the instances of {host}") as compute:
             rows = [to_server(row) for row in compute.servers(all_projects=True, compute_host=host)]
         return [server for server in rows if server.host == host]
+
+    def servers_named(self, name: str) -> list[Server]:
+        """All instances of all tenants that have exactly this name."""
+        with self._reading(f"look for an instance named {name[:100]}") as compute:
+            # Nova takes the name for a regular expression that has to match somewhere.
+            rows = [to_server(row) for row in compute.servers(all_projects=True, name=re.escape(name))]
+        return [server for server in rows if server.name == name]
 
     def server(self, server_id: str) -> Server | None:
         """The instance, or None when it does not exist any more."""
@@ -160,14 +190,19 @@ class Cloud:
                 return None
             raise
 
-    def evacuate(self, server_id: str) -> None:
-        """Ask Nova to rebuild the instance on a host of the scheduler's choice. Returns before it is done."""
+    def evacuate(self, server_id: str, host: str = "") -> None:
+        """Ask Nova to rebuild the instance elsewhere. Returns before it is done.
+
+        On a host of the scheduler's choice; or on ``host``, if the scheduler finds that it fits there: it is
+        never forced.
+        """
         microversion = self.evacuate_microversion()
+        body = {"evacuate": {"host": host} if host else {}}
         with self._changing(f"evacuate instance {server_id}") as compute:
             # Not compute.evacuate_server(): that takes no microversion, and the one of an evacuation decides
             # whether the instance arrives running or stopped.
             sdk.raise_from_response(
-                compute.post(f"/servers/{server_id}/action", json={"evacuate": {}}, microversion=microversion)
+                compute.post(f"/servers/{server_id}/action", json=body, microversion=microversion)
             )
 
     def start(self, server_id: str) -> None:
@@ -180,12 +215,15 @@ class Cloud:
         with self._changing(f"stop instance {server_id}") as compute:
             compute.stop_server(server_id)
 
-    def live_migrate(self, server_id: str) -> None:
-        """Ask Nova to live-migrate to a host of the scheduler's choice. Returns before it is begun."""
+    def live_migrate(self, server_id: str, host: str = "") -> None:
+        """Ask Nova to live-migrate: to a host of the scheduler's choice, or to ``host`` if it fits there.
+
+        Returns before it is begun.
+        """
         with self._changing(f"live-migrate instance {server_id}") as compute:
             # Not compute.live_migrate_server(): that takes no microversion and sends `force`, which newer
             # ones refuse.
-            body = {"os-migrateLive": {"host": None, "block_migration": "auto"}}
+            body = {"os-migrateLive": {"host": host or None, "block_migration": "auto"}}
             sdk.raise_from_response(
                 compute.post(f"/servers/{server_id}/action", json=body, microversion=READ_MICROVERSION)
             )

@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from hass_runtime.domain import Move, MoveState
-from hass_runtime.remedy import drain, inventory
+from hass_runtime.remedy import drain, groups, inventory
 from hass_runtime.remedy.drain import Do, DrainError, Policy, Track, View
 from hass_runtime.remedy.evacuation import Clock
+from hass_runtime.remedy.groups import Turns
 from hass_runtime.remedy.moves import DONE_MIGRATION, FAILED_MIGRATION, in_flight
 from hass_runtime.remedy.nova import CloudError, ComputeService, Migration, Server
+from hass_runtime.remedy.protecting import Protects, everything
 from hass_runtime.remedy.records import Records
 from hass_runtime.remedy.restoration import OUR_REASON, required
 
@@ -37,7 +39,7 @@ class Nova(Protocol):
     def servers_on(self, host: str) -> list[Server]: ...
     def server(self, server_id: str) -> Server | None: ...
     def live_migrations(self, source: str, since: float) -> list[Migration]: ...
-    def live_migrate(self, server_id: str) -> None: ...
+    def live_migrate(self, server_id: str, host: str = "") -> None: ...
     def abort_migration(self, server_id: str, migration_id: int) -> None: ...
     def why_not_migrated(self, server_id: str) -> str: ...
 
@@ -63,7 +65,7 @@ class Drained:
         text = f"{len(left)} of {len(self.moves)} instances of {host} run elsewhere"
         if len(left) == len(self.moves):
             text = f"all {len(left)} instances of {host} are elsewhere" if left else f"no instances on {host}"
-        for state in (MoveState.FAILED, MoveState.REFUSED):
+        for state in (MoveState.FAILED, MoveState.REFUSED, MoveState.LEFT):
             named = [f"{m.name or m.instance} ({m.reason})" for m in self.moves if m.state is state]
             if named:
                 text += f"; {len(named)} {state.value}: {', '.join(named)}"
@@ -100,7 +102,9 @@ def disable(cloud: Nova, service: ComputeService, reason: str) -> tuple[bool, st
 
 
 class Drainer:
-    """Drains one host. ``progress`` is called from several threads, with each change of a move.
+    """Drains one host, or only the instances ``only`` of it. ``progress`` is called from several threads,
+    with each change of a move. ``destination``: the host to go to, if Nova's scheduler finds that they fit
+    there; "": the scheduler's choice.
 
     ``since``: live migrations that began then or later belong to this drain. ``was`` is by UUID what an
     earlier run of the incident recorded of instances.
@@ -114,6 +118,10 @@ class Drainer:
         since: float,
         was: Mapping[str, str] | None = None,
         incident: int = 0,
+        protects: Protects = everything,
+        turns: Turns | None = None,
+        only: frozenset[str] | None = None,
+        destination: str = "",
         policy: Policy | None = None,
         workers: int = 16,
         poll_interval: float = 0.5,
@@ -125,6 +133,10 @@ class Drainer:
         self._host = host
         self._was = dict(was or {})
         self._incident = incident
+        self._protects = protects
+        self._turns = turns or Turns()
+        self._only = only
+        self._destination = destination
         self._policy = policy or Policy()
         self._workers = workers
         self._poll = poll_interval
@@ -142,14 +154,14 @@ class Drainer:
         was live-migrated away since. Raises CloudError.
         """
         # Servers first: an instance that leaves between the two reads must not be missed by both.
-        found = [
-            inventory.pending(server, self._host, self._incident)
-            for server in self._cloud.servers_on(self._host)
-        ]
+        servers = [each for each in self._cloud.servers_on(self._host) if self._is_meant(each.id)]
+        records = [each for each in self._records.all() if self._is_meant(each.instance)]
+        newest = {record.instance: record for record in records}
+        found = [self._of(server, newest.get(server.id)) for server in servers]
         here = {move.instance for move in found}
         moved = {
             record.instance
-            for record in self._records.all()
+            for record in records
             if record.instance not in here and (record.status in DONE_MIGRATION or in_flight(record))
         }
 
@@ -163,6 +175,16 @@ class Drainer:
             found += pool.map(left, moved)
         return tuple(sorted(found, key=inventory.order))
 
+    def _is_meant(self, instance: str) -> bool:
+        return self._only is None or instance in self._only
+
+    def _of(self, server: Server, newest: Migration | None) -> Move:
+        move = inventory.pending(server, self._host, self._incident)
+        if in_flight(newest) or server.task_state == "migrating":
+            return move  # whoever began it: it is seen to its end
+        told = self._protects(server)
+        return move if told.protected else inventory.left(move, told.reason)
+
     def run(self) -> Drained:
         """Bring every instance to its end, and return one move for each. Raises CloudError only at the
         start.
@@ -174,10 +196,16 @@ class Drainer:
             for move in todo:
                 if move.instance not in self._gone:  # those were shown by the run that moved them
                     self._progress(move)
+            done |= {move.instance: move for move in todo if move.state is MoveState.LEFT}
+            todo = tuple(move for move in todo if move.instance not in done)
             with self._pool(max_workers=self._workers, thread_name_prefix="drain") as pool:
-                for ended, made in pool.map(self._drive_safely, todo):
-                    done[ended.instance] = ended
-                    calls += made
+                clock = self._clock
+                driven = groups.drive(
+                    pool, self._drive_safely, todo, self._turns, clock.monotonic, clock.sleep
+                )
+            for ended, made in driven:
+                done[ended.instance] = ended
+                calls += made
             try:
                 todo = tuple(move for move in self._again() if move.instance not in done)
             except CloudError as error:
@@ -199,6 +227,9 @@ class Drainer:
         """What `run` would begin with for every instance; changes nothing. Raises CloudError."""
         seen = []
         for move in self.pending():
+            if move.state is MoveState.LEFT:
+                seen.append((move, f"leave ({move.reason})"))
+                continue
             view, track = self._look(Track(move, self._deadline))
             action, track = drain.next_action(view, track, self._clock.monotonic(), self._policy)
             words = f"{action.do.value} ({action.reason})" if action.reason else action.do.value
@@ -267,7 +298,10 @@ class Drainer:
         instance, error = track.move.instance, None
         try:
             if do is Do.MIGRATE:
-                self._cloud.live_migrate(instance)
+                if self._destination:
+                    self._cloud.live_migrate(instance, self._destination)
+                else:
+                    self._cloud.live_migrate(instance)
             elif view.migration is not None:
                 self._cloud.abort_migration(instance, view.migration.id)
         except CloudError as refusal:

@@ -16,18 +16,21 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from hass_runtime.domain import Move, MoveState
-from hass_runtime.remedy import inventory, moves
+from hass_runtime.remedy import groups, inventory, moves
 from hass_runtime.remedy.fencing import Look
+from hass_runtime.remedy.groups import Turns
 from hass_runtime.remedy.inventory import Seen
 from hass_runtime.remedy.moves import Do, Policy, Track, View
 from hass_runtime.remedy.nova import CloudError, ComputeService, InstanceAction, Migration, Server
+from hass_runtime.remedy.protecting import Protects, everything
 from hass_runtime.remedy.records import Records
+from hass_runtime.remedy.reserve import ANYWHERE, Reserve
 from hass_runtime.remedy.wire import move_to_dict
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ DAY = 86400.0
 CLOCK_SLACK = 60.0
 """How far Nova's clock may be behind the controller's before what happened in this incident is overlooked."""
 
+NO_RESERVE = "no reserved host is ready"
 _FINAL = {Do.SUCCEED: MoveState.SUCCEEDED, Do.FAIL: MoveState.FAILED, Do.REFUSE: MoveState.REFUSED}
 
 
@@ -48,7 +52,7 @@ class Nova(Protocol):
     def evacuations(self, source: str, since: float) -> list[Migration]: ...
     def actions(self, server_id: str) -> list[InstanceAction]: ...
     def compute_service(self, host: str) -> ComputeService | None: ...
-    def evacuate(self, server_id: str) -> None: ...
+    def evacuate(self, server_id: str, host: str = "") -> None: ...
     def start(self, server_id: str) -> None: ...
     def stop(self, server_id: str) -> None: ...
 
@@ -66,12 +70,14 @@ class Clock:
 class Evacuation:
     """The record of an evacuation: one move for each instance, none lost. ``calls`` were made by this run.
 
-    ``halted`` says why no further evacuation was begun, "" when nothing stood in the way.
+    ``halted`` says why no further evacuation was begun, "" when nothing stood in the way. ``order`` says in
+    which groups they were moved, "" when all had the same priority.
     """
 
     moves: tuple[Move, ...]
     calls: int
     halted: str = ""
+    order: str = ""
 
     def count(self, state: MoveState) -> int:
         return sum(move.state is state for move in self.moves)
@@ -87,7 +93,7 @@ class Evacuation:
         text = f"{self.count(MoveState.SUCCEEDED)} of {len(self.moves)} instances of {host} run elsewhere"
         if self.count(MoveState.SUCCEEDED) == len(self.moves):
             text = f"all {len(self.moves)} instances of {host} are elsewhere, as they were before"
-        for state in (MoveState.FAILED, MoveState.REFUSED):
+        for state in (MoveState.FAILED, MoveState.REFUSED, MoveState.LEFT):
             named = [
                 (move.name or move.instance) + (f" ({move.reason})" if move.reason != self.halted else "")
                 for move in self.moves
@@ -95,6 +101,7 @@ class Evacuation:
             ]
             if named:
                 text += f"; {len(named)} {state.value}: {', '.join(named)}"
+        text += f"; {self.order}" if self.order else ""
         return f"{self.halted}; no further evacuation was begun; {text}" if self.halted else text
 
 
@@ -141,7 +148,7 @@ class Evacuator:
     ``still_off`` is asked before each evacuation call, from several threads. ``seen`` holds by UUID what was
     recorded of instances before, which counts more than what Nova shows now; only what a person did after
     that counts still more. ``arrives_stopped``: the microversion is 2.95 or later, at which Nova leaves what
-    it evacuated stopped.
+    it evacuated stopped. ``destinations`` are tried one after the other, hosts of the ``reserve`` among them.
     """
 
     def __init__(
@@ -153,6 +160,10 @@ class Evacuator:
         still_off: Callable[[], Look],
         seen: Mapping[str, Seen] | None = None,
         incident: int = 0,
+        protects: Protects = everything,
+        turns: Turns | None = None,
+        destinations: Sequence[str] = (ANYWHERE,),
+        reserve: Reserve | None = None,
         policy: Policy | None = None,
         arrives_stopped: bool = False,
         workers: int = 16,
@@ -168,7 +179,12 @@ class Evacuator:
         self._gone: set[str] = set()
         self._halted = ""
         self._incident = incident
-        self._policy = policy or Policy()
+        self._protects = protects
+        self._turns = turns or Turns()
+        self._destinations = tuple(destinations)
+        self._reserve = reserve
+        self._destination, self._last = ANYWHERE, True
+        self._policy = self._limits = policy or Policy()
         self._arrives_stopped = arrives_stopped
         self._workers = workers
         self._poll = poll_interval
@@ -181,12 +197,19 @@ class Evacuator:
         """Every instance of this failure, in the order in which they are moved: what is still on the host and
         what has left it since. Raises CloudError when Nova does not answer."""
         # Servers first: an instance that leaves between the two reads must not be missed by both.
-        found = [
-            inventory.pending(server, self._host, self._incident)
-            for server in self._cloud.servers_on(self._host)
-        ]
+        servers = self._cloud.servers_on(self._host)
         at = self._clock.wall()
-        moved = {record.instance for record in self._records.all()}
+        newest = {record.instance: record for record in self._records.all()}
+        moved = set(newest)
+        found = [
+            inventory.unless_left(
+                server,
+                newest.get(server.id),
+                inventory.pending(server, self._host, self._incident),
+                self._protects,
+            )
+            for server in servers
+        ]
         for move in found:
             if move.was in moves.POWER_STATES and move.instance not in moved:
                 self._seen.setdefault(move.instance, Seen(move.was, at))
@@ -209,18 +232,68 @@ class Evacuator:
         """Bring every instance to its end, and return one move for each. Raises CloudError only at the
         start.
         """
-        todo = self.pending()
-        for move in todo:
+        every = self.pending()
+        for move in every:
             if move.instance not in self._gone:  # those were shown by the attempt that moved them
                 self._progress(move)
+        todo = [move for move in every if move.state is not MoveState.LEFT]
+        left = tuple(move for move in every if move.state is MoveState.LEFT)
+        moved, calls = self._to_destinations(todo)
+        said = [self._turns.words(todo)]
+        if self._reserve is not None:
+            self._reserve.close_unused()
+            said += self._reserve.said
+        return Evacuation((*moved, *left), calls, self._halted, "; ".join(filter(None, said)))
+
+    def _to_destinations(self, todo: list[Move]) -> tuple[list[Move], int]:
+        """One destination after the other, each with what found no place at the one before."""
+        done = {move.instance: replace(move, state=MoveState.FAILED, reason=NO_RESERVE) for move in todo}
+        rest, calls = todo, 0
+        for place, destination in enumerate(self._destinations):
+            trouble = self._reserve.open(destination) if destination and self._reserve is not None else ""
+            if trouble:
+                rest = [replace(move, reason=trouble) for move in rest]
+                done |= {move.instance: replace(move, state=MoveState.FAILED) for move in rest}
+                continue
+            self._enter(destination, last=place == len(self._destinations) - 1)
+            driven = self._drive_all(rest)
+            calls += sum(made for _, made in driven)
+            done |= {move.instance: move for move, _ in driven}
+            rest = [self._again(move) for move, _ in driven if self._finds_no_place(move)]
+            if not rest or self._halted:
+                break
+        for move in rest:  # nothing was left to try
+            self._progress(done[move.instance])
+        return list(done.values()), calls
+
+    def _enter(self, destination: str, last: bool) -> None:
+        """What fits elsewhere, too, need not be tried here for long."""
+        retries = self._policy.retries if last else min(1, self._policy.retries)
+        self._destination, self._last = destination, last
+        self._limits = replace(self._policy, retries=retries)
+
+    def _drive_all(self, todo: list[Move]) -> list[tuple[Move, int]]:
         with self._pool(max_workers=self._workers, thread_name_prefix="move") as pool:
-            done = list(pool.map(self._drive_safely, todo))
-        return Evacuation(tuple(move for move, _ in done), sum(calls for _, calls in done), self._halted)
+            clock = self._clock
+            return groups.drive(pool, self._drive_safely, todo, self._turns, clock.monotonic, clock.sleep)
+
+    def _finds_no_place(self, move: Move) -> bool:
+        """Whether it failed where it was sent, is where it was, and there is somewhere else to send it."""
+        return move.state is MoveState.FAILED and not move.target and not self._last
+
+    def _again(self, move: Move) -> Move:
+        where = self._destination or "any host"
+        waits = replace(move, state=MoveState.PENDING, attempts=0, reason=f"not to {where}: {move.reason}")
+        self._progress(waits)
+        return waits
 
     def foresee(self) -> tuple[tuple[Move, str], ...]:
         """What `run` would begin with for every instance; changes nothing. Raises CloudError."""
         seen = []
         for move in self.pending():
+            if move.state is MoveState.LEFT:
+                seen.append((move, f"leave ({move.reason})"))
+                continue
             track = Track(move, deadline=self._clock.monotonic() + self._policy.timeout)
             view, track = self._look(track)
             action, track = moves.next_action(view, track, self._clock.monotonic(), self._policy)
@@ -242,7 +315,7 @@ class Evacuator:
     def _drive(self, move: Move) -> tuple[Move, int]:
         track = Track(
             replace(move, state=MoveState.ONGOING, started_at=self._clock.wall()),
-            deadline=self._clock.monotonic() + self._policy.timeout,
+            deadline=self._clock.monotonic() + self._limits.timeout,
         )
         calls = 0
         shown: Move | None = None
@@ -250,7 +323,7 @@ class Evacuator:
         while True:
             try:
                 view, track = self._look(track)
-                action, track = moves.next_action(view, track, self._clock.monotonic(), self._policy)
+                action, track = moves.next_action(view, track, self._clock.monotonic(), self._limits)
             except CloudError as error:
                 # A Nova that is away for a while is no reason to give an instance up before its deadline.
                 late = self._clock.monotonic() >= track.deadline
@@ -262,7 +335,8 @@ class Evacuator:
                 action = moves.Action(Do.FAIL, unseen)  # that is what the deadline went by with
             if action.do in _FINAL:
                 ended = self._ended(track, view, action)
-                self._progress(ended)
+                if not self._finds_no_place(ended):
+                    self._progress(ended)
                 return ended, calls
             if action.do is not Do.WAIT:
                 track = self._call(action.do, track)
@@ -333,13 +407,19 @@ class Evacuator:
         return service is None or not service.up
 
     def _call(self, do: Do, track: Track) -> Track:
-        call = {Do.EVACUATE: self._cloud.evacuate, Do.START: self._cloud.start, Do.STOP: self._cloud.stop}[do]
+        call = {Do.EVACUATE: self._evacuate, Do.START: self._cloud.start, Do.STOP: self._cloud.stop}[do]
         after = moves.called if do is Do.EVACUATE else moves.power_called
         try:
             call(track.move.instance)
         except CloudError as error:
-            return after(track, self._clock.monotonic(), self._policy, error)
-        return after(track, self._clock.monotonic(), self._policy)
+            return after(track, self._clock.monotonic(), self._limits, error)
+        return after(track, self._clock.monotonic(), self._limits)
+
+    def _evacuate(self, instance: str) -> None:
+        if self._destination:
+            self._cloud.evacuate(instance, self._destination)
+        else:
+            self._cloud.evacuate(instance)
 
     def _ended(self, track: Track, view: View, action: moves.Action) -> Move:
         state = _FINAL[action.do]

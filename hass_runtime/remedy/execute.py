@@ -13,11 +13,23 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hass_runtime.decide import decisions, lifecycle
+from hass_runtime.decide.chores import BY_SETTING
 from hass_runtime.decide.diagnosis import Boots
-from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE, REVIVE, LastRun
-from hass_runtime.domain import HostState, Incident, MoveState, Outcome, StepStatus, Verdict
+from hass_runtime.decide.view import DRAIN, FAILBACK, FAILURE, KEEP, RESTORE, REVIVE, LastRun
+from hass_runtime.domain import (
+    HostState,
+    Incident,
+    Move,
+    MoveState,
+    OrderKind,
+    Outcome,
+    Reserve,
+    StepStatus,
+    Verdict,
+)
 from hass_runtime.memory import Memory
 from hass_runtime.remedy import resume
+from hass_runtime.remedy.homecoming import moved_away
 from hass_runtime.remedy.resume import LOST, WELL_DONE
 from hass_runtime.remedy.runs import (
     MoveChanged,
@@ -135,6 +147,8 @@ class Executor:
             case decisions.SetBoot(host, boot):
                 writer.set_host_boot(host, boot)
                 self._memory.know_boot(host, boot)
+            case decisions.SetReserve(host, reserve, reason):
+                self._set_reserve(writer, host, reserve, reason)
             case decisions.OpenIncident(host, fault, why):
                 incident = writer.open_incident(host, fault, why, self._clock())
                 self._memory.forget_runs(host)
@@ -176,6 +190,17 @@ class Executor:
                 log.warning(
                     "incident %d of host %s: instances %s: %s", incident_id, host, outcome.value, reason
                 )
+            case decisions.WantHome(incident_id, host, reason):
+                made = self._store.give_order(
+                    host,
+                    OrderKind.FAILBACK,
+                    reason,
+                    BY_SETTING,
+                    at=self._clock(),
+                    incident=incident_id,
+                )
+                self._memory.orders[host, made.kind] = made
+                log.info("host %s: what incident %d moved away is to come home", host, incident_id)
             case decisions.CloseIncident(incident_id, host, outcome, reason):
                 writer.close_incident(incident_id, outcome, reason, self._clock())
                 del self._memory.incidents[host]
@@ -201,6 +226,14 @@ class Executor:
         writer.set_host_state(host, to, reason, self._clock())
         self._memory.states[host] = to
         log.info("host %s: %s -> %s (%s)", host, before.value, to.value, reason)
+
+    def _set_reserve(self, writer: Writer, host: str, reserve: Reserve, reason: str) -> None:
+        before = self._memory.reserves.get(host, Reserve.NONE)
+        writer.set_host_reserve(host, reserve)
+        self._memory.reserves[host] = reserve
+        log.warning(
+            "reserve: host %s: %s -> %s (%s)", host, before.value or "no", reserve.value or "no", reason
+        )
 
     def _cancel(self, incident: int, host: str, reason: str, writer: Writer) -> None:
         """Tell the playbook at work to end; its end comes back as an event, and only then the next begins."""
@@ -253,8 +286,13 @@ class Executor:
                 "since": _iso(incident.opened_at),
                 "failed_at": _iso(_failed_at(incident, self._memory.tracks[launch.host].boots, earlier)),
                 "was": self._recorded_states(launch.incident),
+                "choices": self._choices(),
                 "confirmed": confirmed,
                 "beware": list(launch.beware),
+                "method": self._memory.policy.method(self._memory.hosts[launch.host].cluster).value,
+                "reserved": list(launch.reserved),
+                "into_reserve": launch.into_reserve,
+                **self._moved_away(launch),
                 "reason": incident.why,
             },
         )
@@ -265,13 +303,29 @@ class Executor:
         )
         self._handles[run_id] = self._launcher.start(spec, self._sink)
 
+    def _moved_away(self, launch: decisions.Launch) -> dict[str, Any]:
+        """For a failback: by UUID what is to come home, and where HASS had put it."""
+        order = self._memory.orders.get((launch.host, OrderKind.FAILBACK))
+        if launch.playbook != FAILBACK or order is None:
+            return {}
+        return {"moved": moved_away(launch.host, self._store.moves(order.incident))}
+
+    def _choices(self) -> dict[str, dict[str, Any]]:
+        """People's word on single instances, by UUID."""
+        return {
+            each.instance: {"protected": each.protected, "reason": each.reason, "by": each.by}
+            for each in self._store.choices()
+        }
+
     def _deadline(self, playbook: str) -> float:
         """Seconds that one run of the playbook may take."""
         recovery = self._settings.recovery
         waits = {
-            RESTORE: recovery.restore_timeout * 2,
+            RESTORE: recovery.restore_timeout * 2 + recovery.return_delay,
             DRAIN: recovery.drain_timeout + REPORTING,
             REVIVE: recovery.evacuate_timeout + REPORTING,
+            FAILBACK: recovery.drain_timeout + REPORTING,
+            KEEP: recovery.restore_timeout + REPORTING,
             "service_restart": recovery.restart_timeout + REPORTING,
         }
         return min(waits.get(playbook, recovery.run_timeout), recovery.run_timeout)
@@ -328,6 +382,7 @@ class Executor:
                     self._set_state(writer, incident.host, state, event.detail)
             case MoveChanged():
                 writer.put_move(event.move)
+                self._used_up(writer, event.move)
             case RunEnded():
                 reason = event.reason or unmoved(event.facts)
                 writer.finish_run(event.run_id, event.status, event.rc, reason, event.at)
@@ -344,6 +399,13 @@ class Executor:
                     event.status,
                     f": {reason}" if reason else "",
                 )
+
+    def _used_up(self, writer: Writer, move: Move) -> None:
+        """A reserved host that has taken an instance is a host like any other."""
+        target = move.target
+        if move.state is MoveState.SUCCEEDED and self._memory.reserves.get(target) is Reserve.READY:
+            self._set_reserve(writer, target, Reserve.USED, f"it took {move.name} of {move.source}")
+            self._note(writer, move.incident, f"Reserved host {target} is in use", f"it took {move.name}")
 
     def _proven_off(self, writer: Writer, host: str, at: float) -> None:
         """A fence succeeded: from here on the remedy is finished, whatever the host looks like."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from hass_runtime.domain import Move, MoveState
 from hass_runtime.remedy import moves
 from hass_runtime.remedy.nova import InstanceAction, Migration, Server
+from hass_runtime.remedy.protecting import Protects, everything
 from hass_runtime.remedy.wire import move_to_dict
 
 
@@ -38,8 +39,11 @@ def on_host(
     recorded: Mapping[str, str] | None = None,
     forced_down: bool = False,
     failed_at: float | None = None,
+    protects: Protects = everything,
 ) -> tuple[Move, ...]:
     """What is on a host now, in the order in which it would be moved. Raises CloudError.
+
+    What is not protected, and is not being evacuated already, is ``left`` with the reason.
 
     ``was`` is what ``recorded`` holds for the instance, by UUID; else its vm_state; "" while it is being
     evacuated, when that says nothing. A host may have come back since it failed, and have noted its guests as
@@ -63,9 +67,28 @@ def on_host(
         return server.vm_state
 
     found = [
-        replace(pending(server, host, incident), was=before(server)) for server in cloud.servers_on(host)
+        unless_left(
+            server,
+            newest.get(server.id),
+            replace(pending(server, host, incident), was=before(server)),
+            protects,
+        )
+        for server in cloud.servers_on(host)
     ]
     return tuple(sorted(found, key=order))
+
+
+def unless_left(server: Server, newest: Migration | None, move: Move, protects: Protects) -> Move:
+    """The move, or that the instance is left alone. What is on its way is not: it is seen to its end."""
+    if moves.in_flight(newest) or moves.rebuilding(server):
+        return move
+    told = protects(server)
+    return move if told.protected else left(move, told.reason)
+
+
+def left(move: Move, reason: str) -> Move:
+    """It stays where it is, because it is not protected."""
+    return replace(move, state=MoveState.LEFT, reason=f"not protected: {reason}")
 
 
 def seen_of(

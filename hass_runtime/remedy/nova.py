@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hass_runtime.decide.protection import Aggregate
 
 if TYPE_CHECKING:
     from openstack.resource import Resource
@@ -52,7 +55,7 @@ class ComputeService:
 
 @dataclass(frozen=True)
 class Server:
-    """An instance as Nova shows it to an administrator."""
+    """An instance as Nova shows it to an administrator. ``image`` is the id of its image, if it has one."""
 
     id: str
     name: str
@@ -61,6 +64,11 @@ class Server:
     task_state: str
     priority: int = 0
     fault: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    project: str = ""
+    flavor: str = ""
+    flavor_specs: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,25 @@ def to_server(row: Resource) -> Server:
         task_state=row.task_state or "",
         priority=parse_priority((row.metadata or {}).get(PRIORITY_KEY, 0)),
         fault=" ".join(str((row.fault or {}).get("message") or "").split()),
+        metadata=_texts(row.metadata),
+        project=row.project_id or "",
+        flavor=_part(row.flavor, "original_name") or _part(row.flavor, "name"),
+        flavor_specs=_texts(_raw(row.flavor).get("extra_specs")),
+        image=_part(row.image, "id"),
     )
+
+
+def _raw(part: object) -> Mapping[str, Any]:
+    """What Nova embeds in an answer, as openstacksdk hands it out: a resource, a mapping, or "" for none."""
+    return part if isinstance(part, Mapping) else {}
+
+
+def _part(part: object, key: str) -> str:
+    return str(_raw(part).get(key) or "")
+
+
+def _texts(part: object) -> dict[str, str]:
+    return {str(key): str(value) for key, value in _raw(part).items()}
 
 
 def to_migration(row: Resource) -> Migration:
@@ -150,6 +176,13 @@ def to_service(row: Resource) -> ComputeService:
         disabled_reason=row.disabled_reason or "",
         updated_at=row.updated_at or "",
     )
+
+
+def to_aggregate(row: Resource) -> Aggregate:
+    """openstacksdk's Aggregate. Raises ValueError when it is none."""
+    if not row.name:
+        raise ValueError("no host aggregate")
+    return Aggregate(row.name, _texts(row.metadata), str(row.id))
 
 
 def to_action(row: Resource) -> InstanceAction:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from hass_runtime.decide.view import RESTORE
+from hass_runtime.decide.view import FAILBACK, KEEP, RESTORE
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -39,9 +39,9 @@ class Shelf:
     def rungs(self) -> frozenset[str]:
         """The playbooks that a ladder may name.
 
-        Not the restoration, which is for hosts whose instances are safe already.
+        Not the restoration, for hosts whose instances are safe, nor what is done to hosts that are well.
         """
-        return (_names(self.main) | _names(self.own)) - {RESTORE}
+        return (_names(self.main) | _names(self.own)) - {RESTORE, KEEP, FAILBACK}
 
     def problems(self) -> list[str]:
         """Why the operator's own ones cannot be used, one line each."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hass_runtime.domain import Reading, Verdict
@@ -108,9 +108,15 @@ def wait_moves(cloud: Services, host: str, since: float, patience: Patience) -> 
 
 
 def wait_host(
-    host: str, cloud: Services, agent: Callable[[], Reading] | None, patience: Patience
+    host: str,
+    cloud: Services,
+    agent: Callable[[], Reading] | None,
+    patience: Patience,
+    steady: float = 0.0,
 ) -> tuple[str, ComputeService]:
     """Until the agent says that all its services are fine and nova-compute is up. Returns the evidence.
+
+    And until that has been so for ``steady`` seconds, which are not counted as patience.
 
     Nova calls a forced-down service "down" however well it is; then a heartbeat newer than the last look at a
     host that was not fine is what shows that it lives: one from before the host died once more shows nothing.
@@ -154,7 +160,19 @@ def wait_host(
     if agent is not None:
         # The first heartbeat to compare with must not be read later than necessary.
         compare_with(patience.clock())
-    patience.until(look)
+    fine_since: float | None = None
+
+    def steadily() -> str | None:
+        nonlocal fine_since
+        missing = look()
+        if missing is not None:
+            fine_since = None
+            return missing
+        fine_since = patience.clock() if fine_since is None else fine_since
+        passed = patience.clock() - fine_since
+        return None if passed >= steady else f"{host} has been fine for {passed:.0f} of {steady:g} s"
+
+    replace(patience, deadline=patience.deadline + steady).until(steadily)
     if alive is None:
         raise RestoreError(f"nova-compute on {host} gives no sign of life")
     return evidence, alive

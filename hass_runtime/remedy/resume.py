@@ -26,6 +26,7 @@ def recall(store: Store, writer: Writer, memory: Memory, now: float) -> None:
         if row.name in memory.hosts:
             memory.states[row.name] = row.state
             memory.recall_doubt(row.name, row.doubt)
+            memory.reserves[row.name] = row.reserve
             said = row.layers.get(Layer.SERVICE)
             # Silent by the last line: since then it may have gone down, returned, and noted what it lost.
             heard_at = now if said is None else said.at if said.answered else said.since

@@ -17,6 +17,7 @@ from hass_runtime.domain import Move, MoveState
 from hass_runtime.remedy import inventory, moves
 from hass_runtime.remedy.evacuation import Clock
 from hass_runtime.remedy.nova import CloudError, InstanceAction, Server
+from hass_runtime.remedy.protecting import Protects, everything
 
 NOTED_WITHIN = 90.0
 """Seconds after which a nova-compute that started has looked at the power of all its guests: it begins within
@@ -39,6 +40,7 @@ class Do(Enum):
     START = "start"
     WAIT = "wait"
     LEAVE = "leave"
+    SPARE = "spare"
     FAIL = "fail"
 
 
@@ -70,7 +72,8 @@ class Revived:
 
     @property
     def ok(self) -> bool:
-        return not self.doubt and all(move.state is MoveState.SUCCEEDED for move in self.moves)
+        well = (MoveState.SUCCEEDED, MoveState.LEFT)
+        return not self.doubt and all(move.state in well for move in self.moves)
 
     def words(self, host: str) -> str:
         """The outcome as a person reads it."""
@@ -80,6 +83,9 @@ class Revived:
         if bad:
             text += f"{'; ' if text else ''}{len(bad)} of {host} not: {', '.join(bad)}"
         text = text or f"nothing on {host} had to be started"
+        left = [f"{m.name or m.instance} ({m.reason})" for m in self.moves if m.state is MoveState.LEFT]
+        if left:
+            text += f"; {len(left)} left: {', '.join(left)}"
         return f"{text}; {self.doubt}" if self.doubt else text
 
 
@@ -99,6 +105,7 @@ class Reviver:
         timeout: float,
         was: Mapping[str, str] | None = None,
         incident: int = 0,
+        protects: Protects = everything,
         workers: int = 16,
         poll_interval: float = 0.5,
         noted_within: float = NOTED_WITHIN,
@@ -112,6 +119,7 @@ class Reviver:
         self._timeout = timeout
         self._was = dict(was or {})
         self._incident = incident
+        self._protects = protects
         self._workers = workers
         self._poll = poll_interval
         self._noted_within = noted_within
@@ -159,12 +167,24 @@ class Reviver:
     def _step(self, server: Server, actions: tuple[InstanceAction, ...], noted: bool) -> Do:
         if self._was.get(server.id) == "stopped":
             return Do.LEAVE
-        return next_step(server, actions, self._failed_at, noted)
+        step = next_step(server, actions, self._failed_at, noted)
+        if step is Do.LEAVE:
+            return step
+        if server.id not in self._moves and not self._protects(server).protected:
+            return Do.SPARE
+        return Do.LEAVE if self._is_spared(server) else step
+
+    def _is_spared(self, server: Server) -> bool:
+        move = self._moves.get(server.id)
+        return move is not None and move.state is MoveState.LEFT
 
     def _take(self, server: Server, do: Do) -> int:
         """One step with one instance. Returns how many calls were made."""
         move = self._moves.get(server.id)
-        if do is Do.START:
+        if do is Do.SPARE:
+            pending = inventory.pending(server, self._host, self._incident)
+            self._show(inventory.left(pending, self._protects(server).reason))
+        elif do is Do.START:
             move = move or self._begun(server)
             if move.attempts >= MOST_CALLS:
                 return 0

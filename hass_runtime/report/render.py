@@ -37,6 +37,7 @@ SYMBOLS = {
     "lost": "⊘",
     "failed": "✗",
     "refused": "✗",
+    "left": "–",
     "crashed": "✗",
     "timeout": "✗",
 }
@@ -50,6 +51,7 @@ KINDS = {
     "ongoing": "info",
     "pending": "idle",
     "skipped": "idle",
+    "left": "idle",
     "unknown": "warn",
     "cancelled": "warn",
     "lost": "warn",

@@ -252,7 +252,16 @@ def _moves_told(story: Timeline) -> str:
     if lost:
         names = join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
         text += f" Look after {names}."
-    return text
+    return text + _left(story)
+
+
+def _left(story: Timeline) -> str:
+    """The sentence about what is not protected."""
+    left = [move.name for move in story.moves if move.state == "left"]
+    if not left:
+        return ""
+    names = join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+    return f" Not protected, and left where {'it was' if len(left) == 1 else 'they were'}: {names}."
 
 
 def _marks(

@@ -43,6 +43,7 @@ MOVE_STYLE = {
     "succeeded": "green",
     "failed": "bold red",
     "refused": "yellow",
+    "left": "dim",
 }
 LIVE_FRAME = 18  # lines of the live screen that are not hosts, moves or steps
 

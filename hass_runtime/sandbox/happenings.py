@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hass_runtime.domain import OrderKind, Scope
+from hass_runtime.remedy.homecoming import newest_that_moved
 from hass_runtime.sandbox.cluster import Sandbox
 from hass_runtime.sandbox.layout import write_private
 from hass_runtime.sandbox.machine import Machine
@@ -104,7 +105,10 @@ class Happenings:
         subject = event.subjects[0] if event.subjects else ""
         self._say(f"operator.{verb}", subject, event.arguments["reason"])
         try:
-            if verb in _ACTIONS or verb == "delete_instance":
+            if verb in ("protect", "unprotect"):
+                reason = event.arguments["reason"] or f"{verb} of the scenario"
+                self._store.choose(self._facts.uuid(subject), verb == "protect", reason, PERSON, subject)
+            elif verb in _ACTIONS or verb == "delete_instance":
                 self._to_instance(verb, subject)
             else:
                 self._order(verb, subject, event)
@@ -133,6 +137,9 @@ class Happenings:
                 self._store.arm(now, scope, subject)
         elif verb == "end_maintenance":
             self._store.end_orders(subject, OrderKind.MAINTENANCE, now)
+        elif verb == "failback":
+            number = newest_that_moved(self._store, subject)
+            self._store.give_order(subject, OrderKind.FAILBACK, reason, PERSON, at=now, incident=number)
         elif verb in {kind.value for kind in OrderKind}:
             drain = event.arguments.get("drain", False)
             self._store.give_order(subject, OrderKind(verb), reason, PERSON, until, drain, now)

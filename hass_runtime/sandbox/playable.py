@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hass_runtime.decide.protection import KEY
 from hass_runtime.remedy.nova import PRIORITY_KEY
 from hass_runtime.sandbox.layout import HOST_NAME, MAX_HOSTS
-from hass_runtime.simulator.scenario_model import Event, Scenario, ScenarioError
+from hass_runtime.simulator.scenario_model import Event, InstanceSpec, Scenario, ScenarioError
 
 MOST_INSTANCES = 200
 # Event, or "operator.VERB" -> why the embedded cluster cannot make it happen.
@@ -62,6 +63,10 @@ def _problems(scenario: Scenario, bmc_kind: str) -> Iterator[str]:
             yield f"{where}: cluster.hosts: {host.name!r}: expected letters, digits, - and . in the sandbox"
         if host.room is not None:
             yield f"{where}: cluster.hosts: {host.name}: room is only for hass simulate: all hosts are alike"
+    for each in scenario.instances:
+        if each.flavor or each.project or each.image_tag:
+            what = "flavor, project and image_tag are only for hass simulate: all instances are alike"
+            yield f"{where}: cluster.instances: {each.name}: {what}"
     for full in scenario.settings:
         if full.partition(".")[0] in _OF_THE_SANDBOX or full in _KEYS_OF_THE_SANDBOX:
             yield f"{where}: settings: {full} is the sandbox's own to set, expected without it"
@@ -109,12 +114,20 @@ def overrides(scenario: Scenario) -> dict[str, dict[str, object]]:
     for full, value in scenario.settings.items():
         section, _, key = full.partition(".")
         sections.setdefault(section, {})[key] = value
+    reserved = ", ".join(host.name for host in scenario.hosts if host.reserved)
+    if reserved:
+        sections["cluster"]["reserved_hosts"] = reserved
     for host in scenario.hosts:
         if host.zone:
             sections.setdefault("zone", {})[host.name] = host.zone
         if host.cluster != sections["cluster"]["name"]:
             sections.setdefault("host_cluster", {})[host.name] = host.cluster
     return sections
+
+
+def _metadata(spec: InstanceSpec) -> dict[str, str]:
+    said = {} if spec.protect is None else {KEY: str(spec.protect).lower()}
+    return said | ({PRIORITY_KEY: str(spec.priority)} if spec.priority else {})
 
 
 def instances(scenario: Scenario) -> list[dict[str, Any]]:
@@ -124,7 +137,7 @@ def instances(scenario: Scenario) -> list[dict[str, Any]]:
             "name": each.name,
             "host": each.host,
             "state": each.state,
-            "metadata": {PRIORITY_KEY: str(each.priority)} if each.priority else {},
+            "metadata": _metadata(each),
         }
         for each in scenario.instances
     ]

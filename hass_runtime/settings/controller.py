@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from hass_runtime.domain import Host
 from hass_runtime.settings import convert, model
 from hass_runtime.settings.controller_keys import CONTROLLER
 from hass_runtime.settings.hosts import read_hosts, read_protected_layers
+from hass_runtime.settings.protection import read_protection
 from hass_runtime.settings.reader import Reader
+from hass_runtime.settings.reserve import read_methods
 
 SHORTEST_KEY = 16
 _HIDDEN = "***"
@@ -40,7 +43,9 @@ def load_controller(
     log = read_log(reader)
     rest = _rest(reader)
     safety = _safety(reader)
-    recovery = _recovery(reader)
+    recovery = _recovery(reader, hosts)
+    protected_layers = read_protected_layers(reader, hosts)
+    protection = read_protection(reader, hosts)
     paths = _paths(reader, state_dir)
     controller = model.ControllerIdentity(
         name=reader.optional("controller", "name") or socket.gethostname(),
@@ -51,7 +56,8 @@ def load_controller(
         notes=reader.finish(),
         openstack=openstack,
         hosts=hosts,
-        protected_layers=read_protected_layers(reader, hosts),
+        protected_layers=protected_layers,
+        protection=protection,
         detection=detection,
         network=network,
         sensors=sensors,
@@ -257,13 +263,15 @@ def _safety(reader: Reader) -> model.SafetySettings:
     )
 
 
-def _recovery(reader: Reader) -> model.RecoverySettings:
+def _recovery(reader: Reader, hosts: tuple[Host, ...]) -> model.RecoverySettings:
     section = "recovery"
     return model.RecoverySettings(
         auto_restore=reader.flag(section, "auto_restore"),
         evacuate_timeout=reader.number(section, "evacuate_timeout"),
         evacuate_retries=reader.integer(section, "evacuate_retries"),
         evacuate_workers=reader.integer(section, "evacuate_workers"),
+        priority_groups=reader.text(section, "priority_groups"),
+        priority_stagger=reader.number(section, "priority_stagger"),
         evacuate_microversion=reader.text(section, "evacuate_microversion"),
         run_timeout=reader.number(section, "run_timeout"),
         restore_timeout=reader.number(section, "restore_timeout"),
@@ -271,6 +279,12 @@ def _recovery(reader: Reader) -> model.RecoverySettings:
         restart_timeout=reader.number(section, "restart_timeout"),
         drain_timeout=reader.number(section, "drain_timeout"),
         healthy_delay=reader.number(section, "healthy_delay"),
+        methods=read_methods(reader, hosts),
+        by_hand=reader.text(section, "take_back") == "by_hand",
+        return_delay=reader.number(section, "return_delay"),
+        failback=reader.flag(section, "failback"),
+        refill_reserve=reader.flag(section, "refill_reserve"),
+        reserved_to_aggregates=reader.flag(section, "reserved_to_aggregates"),
     )
 
 

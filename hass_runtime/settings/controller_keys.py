@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from hass_runtime.domain import Method
 from hass_runtime.settings.keys import ANY, Key, Kind, Table
+from hass_runtime.settings.protection_keys import PROTECTION
 
+METHODS = tuple(method.value for method in Method)
 _NOT_SHOWN = "no effect yet: nothing shows a host's sensors in this version"
 _SECONDS = "seconds"
 
@@ -44,6 +47,9 @@ _HOSTS = (
         "The compute hosts to watch, by the names that `openstack hypervisor list` shows, separated by "
         "commas or spaces. Without it: the names in [ipmi]. A host without IPMI must be listed here.",
         sample="compute1, compute2"),
+    Key("cluster", "reserved_hosts", Kind.NAMES,
+        "Those of the hosts that are kept free, disabled in Nova, until another one of their cluster fails. "
+        "Their number is the size of the reserve.", sample="compute2"),
     Key("cluster", "name", Kind.TEXT, "What to call the group of hosts that fail over to one another.",
         default="default"),
     Key("cluster", "protected_layers", Kind.NAMES,
@@ -209,12 +215,39 @@ _OPERATION = (
     Key("recovery", "auto_restore", Kind.FLAG,
         "Whether to switch a host on again and take it back once its instances run elsewhere.",
         default="true"),
+    Key("recovery", "take_back", Kind.TEXT,
+        "Whether a host whose instances were moved away comes back by itself once it is well (automatic), or "
+        "only with `hass restore` (by_hand).", default="automatic", choices=("automatic", "by_hand")),
+    Key("recovery", "return_delay", Kind.NUMBER,
+        "How long a host that was switched on again has to be fine before Nova gets it back.", default="0",
+        unit=_SECONDS, low=0, high=86400),
+    Key("recovery", "failback", Kind.FLAG,
+        "Whether what was moved away from a host comes home by live migration once the host is back; "
+        "otherwise with `hass failback`.", default="false"),
+    Key("recovery", "recovery_method", Kind.TEXT,
+        "Where instances of a failed host go: auto (Nova's scheduler chooses), reserved_host (to a reserved "
+        "host), auto_priority or rh_priority (first one way, then the other with what found no place).",
+        default="auto", choices=METHODS),
+    Key("recovery_method", ANY, Kind.TEXT, "The recovery_method of one cluster, when it is another one.",
+        each="CLUSTER", sample="edge = reserved_host", choices=METHODS),
+    Key("recovery", "refill_reserve", Kind.FLAG,
+        "Whether a host that comes back is kept in reserve when a reserved one was used.", default="true"),
+    Key("recovery", "reserved_to_aggregates", Kind.FLAG,
+        "Whether a reserved host that is used joins the host aggregates of the failed one.",
+        default="true"),
     Key("recovery", "evacuate_timeout", Kind.NUMBER, "The longest that the move of one instance may take.",
         default="300", unit=_SECONDS, above=0, high=86400),
     Key("recovery", "evacuate_retries", Kind.INTEGER, "How often the move of an instance is tried again.",
         default="3", unit="tries", low=0, high=100),
     Key("recovery", "evacuate_workers", Kind.INTEGER, "How many instances move at once.", default="16",
         unit="instances", low=1, high=256),
+    Key("recovery", "priority_groups", Kind.TEXT,
+        "When the instances of the next lower hass:priority begin to move: together with those before them, "
+        "staggered (when those are done, or priority_stagger after they began), or in_turn (when they are "
+        "done).", default="staggered", choices=("together", "staggered", "in_turn")),
+    Key("recovery", "priority_stagger", Kind.NUMBER,
+        "How long a priority group keeps the next one waiting at most, when they are staggered.",
+        default="30", unit=_SECONDS, low=0, high=86400),
     Key("recovery", "evacuate_microversion", Kind.MICROVERSION,
         "The version of the Nova API to evacuate with: 2.53 or later.", default="2.94"),
     Key("recovery", "run_timeout", Kind.NUMBER, "The longest that one run of a playbook may take.",
@@ -232,6 +265,7 @@ _OPERATION = (
         unit=_SECONDS, low=0, high=86400),
     Key("recovery", "poll_interval", Kind.NUMBER, "The time between two looks at Nova during a remedy.",
         default="0.5", unit=_SECONDS, low=0.01, high=3600),
+    *PROTECTION,
     Key("paths", "state_dir", Kind.PATH, "Where HASS keeps runs of playbooks, and SQLite if it uses that.",
         default="/var/lib/hass"),
     Key("paths", "playbooks", Kind.PATH,

@@ -9,6 +9,7 @@ from hass_runtime.domain import Bmc, Host, Layer
 from hass_runtime.settings import convert
 from hass_runtime.settings.keys import ANY, PLACEHOLDERS, did_you_mean
 from hass_runtime.settings.reader import Reader
+from hass_runtime.settings.reserve import read_reserved
 
 IPMI_PORT = 623
 _LONGEST_IPMI_PASSWORD = 20
@@ -40,6 +41,7 @@ def read_hosts(reader: Reader) -> tuple[Host, ...]:
                 near = did_you_mean(name, names)
                 reader.problem(f"[{section}] {name}", f"no host of [cluster] hosts is called that{near}")
     bmcs = _bmcs(reader, bmc_addresses)
+    reserved = read_reserved(reader, names)
     cluster = reader.text("cluster", "name")
     hosts = tuple(
         Host(
@@ -49,6 +51,7 @@ def read_hosts(reader: Reader) -> tuple[Host, ...]:
             bmcs.get(name),
             zones.get(name, ""),
             addresses.get(name, (name,))[1:],
+            name in reserved,
         )
         for name in names
     )

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hass_runtime.domain import Host, Layer
+from hass_runtime.decide.protection import Rules
+from hass_runtime.domain import Host, Layer, Method
 
 
 class SettingsError(Exception):
@@ -141,13 +142,20 @@ class SafetySettings:
 class RecoverySettings:
     """How a failed host is emptied and taken back. ``evacuate_timeout`` is for each instance.
 
-    ``healthy_delay`` is how long (seconds) a drained host has to look well before it is taken back.
+    ``priority_groups`` says when the next priority begins, see `remedy.groups.Pace`, ``priority_stagger``
+    (seconds) how long it waits at most. ``methods`` is by cluster where instances go; ``refill_reserve``
+    keeps a returning host in place of a reserved one that was used, and ``reserved_to_aggregates`` adds a
+    reserved host to the aggregates of the failed one. ``healthy_delay`` is how long (seconds) a drained host
+    has to look well before it is taken back, ``return_delay`` the same for one that was switched on again.
+    ``by_hand``: a host comes back only when a person wants it. ``failback``: its instances then come home.
     """
 
     auto_restore: bool
     evacuate_timeout: float
     evacuate_retries: int
     evacuate_workers: int
+    priority_groups: str
+    priority_stagger: float
     evacuate_microversion: str
     run_timeout: float
     restore_timeout: float
@@ -155,6 +163,12 @@ class RecoverySettings:
     restart_timeout: float
     drain_timeout: float
     healthy_delay: float
+    methods: Mapping[str, Method]
+    by_hand: bool
+    return_delay: float
+    failback: bool
+    refill_reserve: bool
+    reserved_to_aggregates: bool
 
 
 @dataclass(frozen=True)
@@ -183,6 +197,7 @@ class ControllerSettings:
     """Everything of the controller's file, /etc/hass.conf.
 
     ``protected_layers`` says by cluster which layers' faults HASS remedies; others are only reported.
+    ``protection`` are each cluster's rules for which instances are moved and started.
     ``notes`` are lines for the operator: keys that have no effect, and advice that is no error.
     ``database_url`` holds the password; ``database_url_safe`` is the one to print.
     """
@@ -192,6 +207,7 @@ class ControllerSettings:
     openstack: OpenstackSettings
     hosts: tuple[Host, ...]
     protected_layers: Mapping[str, frozenset[Layer]]
+    protection: Mapping[str, Rules]
     detection: DetectionSettings
     network: NetworkSettings
     sensors: SensorSettings

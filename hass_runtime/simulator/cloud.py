@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hass_runtime.decide.protection import Aggregate, Image
 from hass_runtime.remedy.cloud import ARRIVES_STOPPED, version_tuple
 from hass_runtime.remedy.nova import CloudError, ComputeService, InstanceAction, Migration, Server
 from hass_runtime.simulator.nova import Nova, Refused
@@ -47,6 +48,21 @@ class MadeUpCloud:
         )
         self._told("enable" if enabled else "disable", name, reason)
 
+    def aggregates_of(self, host: str) -> tuple[Aggregate, ...]:
+        spec = self._ask("list the host aggregates").world.hosts[host].spec
+        joined = self._nova.joined.get(host, ())
+        return tuple(Aggregate(name, id=name) for name in (*spec.aggregates, *joined))
+
+    def add_to_aggregate(self, aggregate: Aggregate, host: str) -> None:
+        self._change(
+            f"add {host} to aggregate {aggregate.name}", lambda nova: nova.join(aggregate.name, host)
+        )
+        self._told("join", host, aggregate.name)
+
+    def image(self, image_id: str) -> Image:
+        self._ask(f"read image {image_id}")
+        return Image(image_id, (image_id,))
+
     def servers_on(self, host: str) -> list[Server]:
         nova = self._ask(f"list the instances of {host}")
         return [each.server for each in nova.records.values() if each.server.host == host]
@@ -55,11 +71,11 @@ class MadeUpCloud:
         record = self._ask(f"read instance {server_id}").records.get(server_id)
         return record.server if record is not None else None
 
-    def evacuate(self, server_id: str) -> None:
+    def evacuate(self, server_id: str, host: str = "") -> None:
         record = self._ask(f"evacuate instance {server_id}").records.get(server_id)
         if record is not None:
             self._told("evacuate", server_id, record.server.host)
-        self._change(f"evacuate instance {server_id}", lambda nova: nova.evacuate(server_id))
+        self._change(f"evacuate instance {server_id}", lambda nova: nova.evacuate(server_id, host))
 
     def start(self, server_id: str) -> None:
         self._change(f"start instance {server_id}", lambda nova: nova.start(server_id))
@@ -69,8 +85,8 @@ class MadeUpCloud:
         self._change(f"stop instance {server_id}", lambda nova: nova.stop(server_id))
         self._told("stop", server_id, self._nova.records[server_id].server.host)
 
-    def live_migrate(self, server_id: str) -> None:
-        self._change(f"live-migrate instance {server_id}", lambda nova: nova.live_migrate(server_id))
+    def live_migrate(self, server_id: str, host: str = "") -> None:
+        self._change(f"live-migrate instance {server_id}", lambda nova: nova.live_migrate(server_id, host))
         self._told("live_migrate", server_id, self._nova.records[server_id].server.host)
 
     def abort_migration(self, server_id: str, migration_id: int) -> None:

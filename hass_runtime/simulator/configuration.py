@@ -54,6 +54,9 @@ def _text(scenario: Scenario) -> str:
         section, _, key = full.partition(".")
         sections.setdefault(section, {})[key] = value
     sections.setdefault("cluster", {})["hosts"] = ", ".join(host.name for host in scenario.hosts)
+    reserved = ", ".join(host.name for host in scenario.hosts if host.reserved)
+    if reserved:
+        sections["cluster"]["reserved_hosts"] = reserved
     for number, host in enumerate(scenario.hosts, 1):
         for section, value in _of_host(number, host, sections["cluster"]["name"]).items():
             sections.setdefault(section, {})[host.name] = value

@@ -37,6 +37,14 @@ _SETTINGS: tuple[tuple[str, tuple[str, ...], float], ...] = (  # key, values, ho
     ("recovery.drain_timeout", ("60",), 0.3),
     ("recovery.healthy_delay", ("10", "60"), 0.4),
     ("recovery.poll_interval", ("1",), 0.5),
+    ("recovery.recovery_method", ("reserved_host", "auto_priority", "rh_priority"), 0.3),
+    ("recovery.refill_reserve", ("false",), 0.1),
+    ("recovery.priority_groups", ("together", "in_turn"), 0.3),
+    ("recovery.priority_stagger", ("0", "5"), 0.3),
+    ("recovery.take_back", ("by_hand",), 0.1),
+    ("recovery.return_delay", ("5", "20"), 0.2),
+    ("recovery.failback", ("true",), 0.15),
+    ("protection.policy", ("opt-in",), 0.1),
 )
 SEEN_THROUGH = 30.0  # seconds in which a BMC that says off of a host that answers is surely caught
 _SILENT = ("network_cut", "os_hang")  # what a host that runs on is not heard by
@@ -80,7 +88,7 @@ class Dice:
                 f"host{number}",
                 ipmi=rng.random() < 0.9,
                 zone=rng.choice(("a", "b", "")) if zones else "",
-                reserved=number == count and rng.random() < 0.15,
+                reserved=number > max(1, count - 2) and rng.random() < 0.25,
                 cluster="edge" if clusters and number <= 2 else "default",
                 watchdog=rng.random() < 0.8,
                 room=rng.choice((3, 5)) if rng.random() < 0.1 else None,
@@ -98,6 +106,7 @@ class Dice:
                 host.name,
                 "stopped" if rng.random() < 0.2 else "active",
                 rng.choice((0, 0, 0, 5)),
+                rng.choice((None, None, None, None, True, False)),
             )
             for number, host in enumerate(places, 1)
         )
@@ -177,14 +186,15 @@ class Dice:
 
     def _person(self) -> list[Event]:
         rng = self.rng
-        verbs = ["maintenance", "restore", "shutdown_host", "disarm"]
+        verbs = ["maintenance", "restore", "failback", "shutdown_host", "disarm"]
         if self.instances:
             verbs += ["stop_instance", "start_instance", "delete_instance", "migrate_instance"]
+            verbs += ["protect", "unprotect"]
         verb = rng.choice(verbs)
         arguments: dict[str, Any] = {"do": verb, "reason": ""}
         subjects: tuple[str, ...] = (self._host(),)
         duration = None
-        if verb.endswith("_instance"):
+        if verb.endswith(("_instance", "protect")):
             subjects = (rng.choice(self.instances).name,)
         elif verb == "disarm":
             scope = rng.choice(("all", "host", "cluster"))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hass_runtime.domain import OrderKind, Scope
+from hass_runtime.remedy.homecoming import newest_that_moved
 from hass_runtime.simulator.hub import Hub
 from hass_runtime.simulator.journal import Journal
 from hass_runtime.simulator.nova import Nova, Refused
@@ -165,6 +166,9 @@ class Happenings:
         until = now + event.duration if event.duration else None
         if verb in ("stop_instance", "start_instance", "delete_instance", "migrate_instance"):
             self._to_instance(verb, subject)
+        elif verb in ("protect", "unprotect"):
+            uuid = self._world.by_name[subject].uuid
+            self._journal.choose(uuid, verb == "protect", reason, PERSON, subject, now)
         elif verb in ("disarm", "arm"):
             scope = Scope(event.arguments["scope"])
             if verb == "disarm":
@@ -173,6 +177,9 @@ class Happenings:
                 self._journal.arm(now, scope, subject)
         elif verb == "end_maintenance":
             self._journal.end_orders(subject, OrderKind.MAINTENANCE, now)
+        elif verb == "failback":
+            number = newest_that_moved(self._journal, subject)
+            self._journal.give_order(subject, OrderKind.FAILBACK, reason, PERSON, at=now, incident=number)
         elif verb == "shutdown_host":
             self._world.shut_down(self._world.hosts[subject])
         elif verb == "start_host":

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from hass_runtime.domain import (
+    Choice,
     Incident,
     Layer,
     Move,
@@ -63,6 +64,7 @@ class Journal:
         self._epoch = 0
         self._pauses: list[tuple[Pause, float | None]] = []
         self._orders: list[tuple[Order, float | None]] = []
+        self.choice_rows: dict[str, Choice] = {}
 
     def __repr__(self) -> str:
         return f"Journal({self.label})"
@@ -245,6 +247,7 @@ class Journal:
         until: float | None = None,
         drain: bool = False,
         at: float | None = None,
+        incident: int = 0,
     ) -> Order:
         self.check()
         kind, text = OrderKind(kind), words.clean(reason).strip()
@@ -256,7 +259,15 @@ class Journal:
         known = words.known(host, self.watched, "host")
         self._end_orders(moment, lambda order: (order.host, order.kind) == (known, kind))
         made = Order(
-            len(self._orders) + 1, known, kind, words.long(text), words.short(by), moment, until, drain
+            len(self._orders) + 1,
+            known,
+            kind,
+            words.long(text),
+            words.short(by),
+            moment,
+            until,
+            drain,
+            incident,
         )
         self._orders.append((made, None))
         self.tell("order", None, made)
@@ -282,6 +293,34 @@ class Journal:
             for order, ended_at in self._orders
             if ended_at is None and (order.until is None or order.until > moment)
         )
+
+    def choose(
+        self,
+        instance: str,
+        protected: bool,
+        reason: str,
+        by: str,
+        name: str = "",
+        at: float | None = None,
+    ) -> Choice:
+        self.check()
+        moment = self.clock() if at is None else at
+        known = words.name(instance, "instance")
+        made = Choice(
+            known, protected, words.long(reason.strip()), words.short(by), moment, words.short(name)
+        )
+        self.choice_rows.pop(known, None)  # the order is that in which they were given
+        self.choice_rows[known] = made
+        self.tell("choice", None, known)
+        return made
+
+    def forget_choice(self, instance: str, at: float | None = None) -> bool:
+        self.check()
+        return self.choice_rows.pop(words.clean(instance), None) is not None
+
+    def choices(self) -> tuple[Choice, ...]:
+        self.check()
+        return tuple(self.choice_rows.values())
 
     def end_order(self, id: int, at: float) -> None:
         if not 0 < id <= len(self._orders):

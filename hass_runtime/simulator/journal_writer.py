@@ -18,6 +18,7 @@ from hass_runtime.domain import (
     MoveState,
     Outcome,
     Reading,
+    Reserve,
     Step,
     StepStatus,
 )
@@ -79,6 +80,15 @@ class JournalWriter:
         if was is None:
             raise StoreError(f"host {name!r} is not in the database")
         self._journal.host_rows[was.name] = replace(was, boot=words.short(boot))
+
+    def set_host_reserve(self, name: str, reserve: Reserve) -> None:
+        self._journal.guard(self.lease)
+        was = self._journal.host_rows.get(words.clean(name))
+        if was is None:
+            raise StoreError(f"host {name!r} is not in the database")
+        now = replace(was, reserve=Reserve(reserve))
+        self._journal.host_rows[was.name] = now
+        self._journal.tell("reserve", was, now)
 
     def set_host_doubt(self, name: str, doubt: str) -> None:
         self._journal.guard(self.lease)

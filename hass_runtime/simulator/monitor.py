@@ -13,8 +13,8 @@ from typing import Any
 
 from hass_runtime.controller import Controller
 from hass_runtime.decide.lifecycle import TAKEN_OUT
-from hass_runtime.decide.view import DRAIN, FAILURE, RESTORE
-from hass_runtime.domain import HostState, Incident, MoveState, OrderKind, Outcome, Scope
+from hass_runtime.decide.view import DRAIN, FAILBACK, FAILURE, KEEP, RESTORE
+from hass_runtime.domain import HostState, Incident, MoveState, OrderKind, Outcome, Reserve, Scope
 from hass_runtime.remedy.moves import in_flight
 from hass_runtime.remedy.restoration import OUR_REASON
 from hass_runtime.remedy.resume import WELL_DONE
@@ -25,15 +25,18 @@ from hass_runtime.simulator.nova import Nova
 from hass_runtime.simulator.record import Record, text_of
 from hass_runtime.simulator.watch_proof import LOOK_TO_CALL, RULE_1, ProofWatch
 from hass_runtime.simulator.watch_runs import RULE_7, RunWatch
-from hass_runtime.simulator.world import World
+from hass_runtime.simulator.world import Guest, World
 from hass_runtime.store import HostRow, Run
 
+_TOUCHES = ("evacuate", "live_migrate", "start", "stop")
+_TOLD = (MoveState.FAILED, MoveState.REFUSED, MoveState.LEFT)
 AGAIN = 5.0  # seconds after which the same command to a BMC is worth a line again
 STUCK_AFTER = 150.0  # seconds in which something has to go on with an incident, or say why not
 
 TWO_WRITERS = "two_writers"
 NO_BUGS = "no bugs"
 GATES = "rule 4: the gates"
+RESERVE = "a reserved host is kept free"
 JOURNAL_FIRST = "rule 7: the journal comes first"
 _MILD = frozenset(
     {"maintenance", "service", "agent", "watchdog", "hardware_warning", "network_only", "bmc_contradiction"}
@@ -89,6 +92,8 @@ class Monitor:
         """The one that is at work, if one is."""
         self.controller_since = 0.0
         self.violations: list[Violation] = []
+        self._changed_mind: set[str] = set()
+        """Instances on which a person gave his word during the run: what was begun before goes on."""
         self.fences = 0
         self.evacuations = 0
         self.fenced: set[str] = set()
@@ -158,8 +163,12 @@ class Monitor:
         guest = self._world.guests.get(subject)
         name = guest.name if guest is not None else subject
         self._record.add(f"nova.{what}", name, words)
+        if guest is not None and what in _TOUCHES and not self._is_protected(guest):
+            self.violated("what is not protected is left alone", name, f"HASS asked Nova to {what} it")
         if what == "evacuate":
             self._evacuate(name, words)
+        elif what == "enable":
+            self._enabled(subject)
         elif what == "unforce":
             self._unforce(subject)
         elif guest is not None and what == "start":
@@ -168,6 +177,12 @@ class Monitor:
                 self.violated("rule 8: a person's stop is left alone", name, "HASS started it")
         elif guest is not None and what == "stop" and guest.wish == "active" and self._ran(subject):
             self.violated("rule 12: afterwards as before", name, "HASS stopped it, and it was active")
+
+    def _is_protected(self, guest: Guest) -> bool:
+        """By a person's word on it, or its own metadata: they count most."""
+        choice = self._journal.choice_rows.get(guest.uuid)
+        said = choice.protected if choice is not None else guest.spec.protect
+        return said is not False or guest.uuid in self._changed_mind
 
     def _ran(self, uuid: str) -> bool:
         """Whether it ran, as far as Nova knew, when the remedy of an incident that is not over began."""
@@ -210,6 +225,10 @@ class Monitor:
                 self.proof.fenced(self._journal.all_incidents[after.incident].host, told_at_once)
         elif kind == "order" and after is not None:
             self.proof.ordered(after)
+        elif kind == "reserve":
+            self._reserved(after)
+        elif kind == "choice":
+            self._changed_mind.add(after)
         elif kind == "host":
             self._entered(before, after)
         if kind == "run" and before is None:
@@ -231,14 +250,34 @@ class Monitor:
         rule = "rule 3: force-down is lifted when host and moves are done"
         if row.state is HostState.HEALTHY and service.forced_down:
             self.violated(rule, row.name, "it is called healthy, and is still forced down")
-        if row.state is HostState.HEALTHY and not service.enabled and service.reason.startswith(OUR_REASON):
+        if row.state is HostState.HEALTHY and self._is_kept_from(row):
             self.violated(rule, row.name, "it is called healthy, and is still disabled by HASS")
+
+    def _reserved(self, row: HostRow) -> None:
+        """What the journal takes for a reserve is one: Nova sends nothing there."""
+        service = self._nova.services[row.name]
+        if row.reserve is Reserve.READY and service.enabled and not service.forced_down:
+            self.violated(RESERVE, row.name, "it is called a reserve, and Nova may send instances there")
+
+    def _enabled(self, name: str) -> None:
+        row = self._journal.host_rows[name]
+        at_work = {run.playbook for run in self._journal.running.values()}
+        if row.reserve is Reserve.READY and not at_work & {FAILURE, KEEP}:
+            self.violated(RESERVE, name, "it is given to Nova, and no host is evacuated")
+
+    def _is_kept_from(self, row: HostRow) -> bool:
+        """Disabled by HASS, and no reserve."""
+        service = self._nova.services[row.name]
+        ours = not service.enabled and service.reason.startswith(OUR_REASON)
+        return ours and row.reserve is not Reserve.READY
 
     def _launched(self, run: Run) -> None:
         incident = self._journal.all_incidents[run.incident]
         host, now = incident.host, self._world.hub.wall()
         self._changed_at[run.incident] = self._world.hub.now
-        if run.playbook not in (RESTORE,) and not (run.playbook == DRAIN and incident.fault == "maintenance"):
+        if run.playbook not in (RESTORE, FAILBACK) and not (
+            run.playbook == DRAIN and incident.fault == "maintenance"
+        ):
             self._armed(host, run, now)
         if run.playbook != FAILURE:
             return
@@ -394,7 +433,7 @@ class Monitor:
         if incident.outcome in (Outcome.OPEN, Outcome.HELD, Outcome.FAILED):
             return
         move = self._journal.move_rows.get(incident.id, {}).get(uuid)
-        if move is not None and move.state in (MoveState.FAILED, MoveState.REFUSED) and move.reason:
+        if move is not None and move.state in _TOLD and move.reason:
             return
         self.violated(
             "every instance runs again or is reported",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field, replace
 
+from hass_runtime.decide.protection import KEY
 from hass_runtime.remedy.moves import in_flight
 from hass_runtime.remedy.nova import ComputeService, InstanceAction, Migration, Server
 from hass_runtime.simulator.world import Guest, World
@@ -72,10 +73,22 @@ class Nova:
         self.records: dict[str, Record] = {}
         self.migrations: dict[int, Migration] = {}
         self.kinds: dict[int, str] = {}
+        self.joined: dict[str, tuple[str, ...]] = {}
+        """By host the aggregates that it has joined since the start."""
         began = self.hub.wall() - 86400.0
         for guest in world.guests.values():
+            spec = guest.spec
             server = Server(
-                guest.uuid, guest.name, guest.spec.host, guest.spec.state, "", guest.spec.priority
+                guest.uuid,
+                guest.name,
+                spec.host,
+                spec.state,
+                "",
+                spec.priority,
+                metadata={} if spec.protect is None else {KEY: str(spec.protect).lower()},
+                project=spec.project,
+                flavor=spec.flavor,
+                image=spec.image_tag,  # as if each image had one tag, and that for its id
             )
             made = [InstanceAction("create", began, False)]
             if guest.spec.state == "stopped":
@@ -191,7 +204,10 @@ class Nova:
             raise Refused(404, f"instance {uuid} could not be found")
         return record
 
-    def evacuate(self, uuid: str) -> None:
+    def join(self, aggregate: str, host: str) -> None:
+        self.joined[host] = (*self.joined.get(host, ()), aggregate)
+
+    def evacuate(self, uuid: str, host: str = "") -> None:
         record = self.find(uuid)
         server = record.server
         self._free(server, "evacuate")
@@ -203,12 +219,12 @@ class Nova:
         was = "stopped" if server.vm_state == "stopped" else "active"
         number = self._begin(uuid, "evacuation", "accepted")
         turn = self._set(uuid, task_state="rebuilding")
-        self.hub.after(SCHEDULES_IN, lambda: self._rebuild(uuid, number, turn, was))
+        self.hub.after(SCHEDULES_IN, lambda: self._rebuild(uuid, number, turn, was, host))
 
-    def _rebuild(self, uuid: str, number: int, turn: int, was: str) -> None:
+    def _rebuild(self, uuid: str, number: int, turn: int, was: str, wanted: str) -> None:
         if not self._still(uuid, turn):
             return
-        target = self._schedule(self.records[uuid].server)
+        target = self._schedule(self.records[uuid].server, wanted)
         if target is None:
             self._migration(number, "error")
             self._set(uuid, vm_state="error", task_state="", fault="No valid host was found.")
@@ -270,7 +286,7 @@ class Nova:
         del self.records[uuid]
         self.world.touched()
 
-    def live_migrate(self, uuid: str) -> None:
+    def live_migrate(self, uuid: str, host: str = "") -> None:
         record = self.find(uuid)
         server = record.server
         self._free(server, "os-migrateLive")
@@ -281,12 +297,12 @@ class Nova:
         self._acted(uuid, "live-migration")
         number = self._begin(uuid, "live-migration", "accepted")
         turn = self._set(uuid, task_state="migrating")
-        self.hub.after(SCHEDULES_IN, lambda: self._migrate(uuid, number, turn))
+        self.hub.after(SCHEDULES_IN, lambda: self._migrate(uuid, number, turn, host))
 
-    def _migrate(self, uuid: str, number: int, turn: int) -> None:
+    def _migrate(self, uuid: str, number: int, turn: int, wanted: str) -> None:
         if not self._still(uuid, turn):
             return
-        target = self._schedule(self.records[uuid].server)
+        target = self._schedule(self.records[uuid].server, wanted)
         if target is None or not self.alive(self.records[uuid].server.host):
             self._migration(number, "error")
             self._set(uuid, task_state="")
@@ -368,8 +384,8 @@ class Nova:
             updated_at=self.hub.wall(),
         )
 
-    def _schedule(self, server: Server) -> str | None:
-        """The emptiest host of the same cluster that is up for Nova and has room; reserved ones come last."""
+    def _schedule(self, server: Server, wanted: str = "") -> str | None:
+        """The emptiest host of the same cluster that is up for Nova and has room; only ``wanted``."""
         load = dict.fromkeys(self.services, 0)
         for record in self.records.values():
             load[record.server.host] += 1
@@ -378,9 +394,10 @@ class Nova:
                 load[each.target] += 1
         cluster = self.world.hosts[server.host].spec.cluster
         fit = [
-            (spec.reserved, load[name], place, name)
+            (load[name], place, name)
             for place, (name, spec) in enumerate((h.name, h.spec) for h in self.world.hosts.values())
             if name != server.host
+            and wanted in ("", name)
             and spec.cluster == cluster
             and self.services[name].enabled
             and self.is_up(name)

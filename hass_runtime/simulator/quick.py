@@ -55,4 +55,5 @@ def memory_of_runs(memory: Memory) -> tuple[Any, ...]:
         list(memory.fences),
         dict(memory.doubts),
         dict(memory.boots),
+        dict(memory.reserves),
     )

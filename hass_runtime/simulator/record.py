@@ -50,6 +50,9 @@ class Record:
             self._host(before, after)
         elif kind == "doubt":
             self.add("bmc.doubted" if after.doubt else "bmc.believed", after.name, after.doubt)
+        elif kind == "reserve":
+            words = f"{before.reserve.value or 'no'} -> {after.reserve.value or 'no'}"
+            self.add("host.reserve", after.name, words, reserve=after.reserve.value)
         elif kind == "incident":
             self._incident(before, after)
         elif kind == "run":

@@ -20,9 +20,10 @@ _MOST_HOSTS = 2000
 _MOST_PER_HOST = 1000
 _MOST_INSTANCES = 100_000
 _CLUSTER_KEYS = ("hosts", "instances_per_host", "instances")
-_HOST_KEYS = ("name", "ipmi", "zone", "reserved", "cluster", "watchdog", "room")
+_HOST_KEYS = ("name", "ipmi", "zone", "reserved", "cluster", "watchdog", "room", "aggregates")
 _HOST_FLAGS = ("ipmi", "reserved", "watchdog")
-_INSTANCE_KEYS = ("name", "host", "state", "priority")
+_INSTANCE_TRAITS = ("flavor", "project", "image_tag")
+_INSTANCE_KEYS = ("name", "host", "state", "priority", "protect", *_INSTANCE_TRAITS)
 _HOSTS_EXPECTED = f"a number from 1 to {_MOST_HOSTS} or a list of hosts"
 _PER_HOST_EXPECTED = f"a number from 0 to {_MOST_PER_HOST} or a list of instances"
 
@@ -127,7 +128,17 @@ def _host(source: Source, node: yaml.Node, where: str) -> HostSpec | None:
         host = replace(
             host, room=source.integer(given["room"][1], join(where, "room"), expected, 0, _MOST_INSTANCES)
         )
+    if "aggregates" in given and not is_empty(given["aggregates"][1]):
+        host = replace(
+            host, aggregates=_aggregates(source, given["aggregates"][1], join(where, "aggregates"))
+        )
     return host
+
+
+def _aggregates(source: Source, node: yaml.Node, where: str) -> tuple[str, ...]:
+    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    names = (_plain_name(source, item, where, "names of host aggregates") for item in items)
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def _is_blank(node: yaml.Node) -> bool:
@@ -198,9 +209,15 @@ def _instance(
     if "priority" in given:
         expected = "a whole number, what is higher moves first"
         priority = source.integer(given["priority"][1], join(where, "priority"), expected, -1000, 1000)
+    protect = source.flag(given["protect"][1], join(where, "protect")) if "protect" in given else None
+    traits = {
+        key: _plain_name(source, given[key][1], join(where, key), f"a name for its {key}") or ""
+        for key in _INSTANCE_TRAITS
+        if key in given
+    }
     if source.count > before or name is None or host is None or state is None or priority is None:
         return None
-    return InstanceSpec(name, host, state, priority)
+    return InstanceSpec(name, host, state, priority, protect, **traits)
 
 
 def _check_room(

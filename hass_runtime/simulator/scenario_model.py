@@ -29,7 +29,7 @@ class HostSpec:
 
     ``zone`` is its failure domain, "" when none is known. A ``reserved`` host gets no instances at the start
     unless they are listed. ``watchdog``: the host keeps the watchdog timer of its BMC armed. ``room`` is how
-    many instances it can take, None for any number.
+    many instances it can take, None for any number. ``aggregates`` are the host aggregates that it is in.
     """
 
     name: str
@@ -39,16 +39,25 @@ class HostSpec:
     cluster: str = "default"
     watchdog: bool = True
     room: int | None = None
+    aggregates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class InstanceSpec:
-    """An instance as it is at the start. ``state`` is ``active`` or ``stopped``."""
+    """An instance as it is at the start. ``state`` is ``active`` or ``stopped``.
+
+    ``protect`` is what its own metadata says of that, None nothing. ``flavor``, ``project`` and the tag of
+    its image are "" when no rule goes by them.
+    """
 
     name: str
     host: str
     state: str = "active"
     priority: int = 0
+    protect: bool | None = None
+    flavor: str = ""
+    project: str = ""
+    image_tag: str = ""
 
 
 @dataclass(frozen=True)

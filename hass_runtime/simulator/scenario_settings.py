@@ -11,6 +11,7 @@ from hass_runtime.simulator.scenario_nodes import Source, is_empty, join
 
 # Where simulator and sandbox put what the scenario's own `cluster` says.
 _OF_THE_CLUSTER = frozenset({"ipmi_user", "ipmi_password_file", "host_cluster", "zone", "address"})
+_CLUSTER_KEYS = (("cluster", "hosts"), ("cluster", "reserved_hosts"))
 _FLAT = tuple(dict.fromkeys(key.name for key in CONTROLLER.keys if key.name != ANY))
 
 
@@ -73,7 +74,7 @@ def _full_key(source: Source, node: yaml.Node, where: str, section: str, name: s
 
 def _allowed(source: Source, node: yaml.Node, where: str, section: str, key: Key) -> tuple[str, Key] | None:
     of_bmc = section == "ipmi" and key.name == ANY
-    if of_bmc or section in _OF_THE_CLUSTER or (section, key.name) == ("cluster", "hosts"):
+    if of_bmc or section in _OF_THE_CLUSTER or (section, key.name) in _CLUSTER_KEYS:
         source.problem(node, where, "follows from the scenario's cluster, expected it under cluster.hosts")
         return None
     return section, key

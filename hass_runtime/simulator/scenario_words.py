@@ -71,11 +71,13 @@ EVENTS: Mapping[str, Word] = {
 VERBS: Mapping[str, Word] = {
     **_pairs(Target.INSTANCE, ("stop_instance", "start_instance")),
     "delete_instance": Word(Target.INSTANCE),
+    **_pairs(Target.INSTANCE, ("protect", "unprotect")),
     "migrate_instance": Word(Target.INSTANCE),
     "maintenance": Word(Target.HOST),
     "end_maintenance": Word(Target.HOST),
     "confirm_fenced": Word(Target.HOST),
     "restore": Word(Target.HOST),
+    "failback": Word(Target.HOST),
     **_pairs(Target.HOST, ("shutdown_host", "start_host")),
     "disarm": Word(Target.ALL),
     "arm": Word(Target.ALL),
@@ -84,7 +86,15 @@ TERMS = frozenset({"maintenance", "confirm_fenced", "restore", "disarm"})
 
 SERVICES = ("nova-compute", "libvirtd", "qemu")
 INSTANCE_STATES = ("active", "stopped")
-PLAYBOOKS = ("host_failure", "host_restore", "service_restart", "host_drain", "instances_start")
+PLAYBOOKS = (
+    "host_failure",
+    "host_restore",
+    "service_restart",
+    "host_drain",
+    "instances_start",
+    "host_reserve",
+    "host_failback",
+)
 PLAYBOOK_OUTCOMES = ("fail", "crash", "hang", "slow")
 OTHERS = "others"
 ANY = "any"

@@ -116,7 +116,7 @@ def _settings(best: list[Scenario], breaks: Breaks) -> Iterator[Scenario]:
 
 def _plain_hosts(best: list[Scenario], breaks: Breaks) -> Iterator[Scenario]:
     """Without what makes a host different from others."""
-    usual = {"ipmi": True, "zone": "", "reserved": False, "watchdog": True, "room": None}
+    usual = {"ipmi": True, "zone": "", "reserved": False, "watchdog": True, "room": None, "aggregates": ()}
     for place in range(len(best[0].hosts)):
         for name, value in usual.items():
             base = best[0]

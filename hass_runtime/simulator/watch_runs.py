@@ -62,7 +62,7 @@ class RunWatch:
     def _longest(self, playbook: str) -> float:
         recovery = self.settings.recovery
         waits = {
-            RESTORE: 2 * recovery.restore_timeout,
+            RESTORE: 2 * recovery.restore_timeout + recovery.return_delay,
             DRAIN: recovery.drain_timeout + REPORTING,
             "service_restart": recovery.restart_timeout + REPORTING,
         }
@@ -133,12 +133,15 @@ class RunWatch:
         recovery = self.settings.recovery
         count = len(self.journal.move_rows.get(step.incident, {}))
         rounds = max(1, math.ceil(count / recovery.evacuate_workers))
+        moves = self.journal.move_rows.get(step.incident, {}).values()
+        groups = max(1, len({move.priority for move in moves}))  # each may wait for the one before
+        ways = 1 + sum(host.reserved for host in self.settings.hosts)
         bounds = {
             "hass_fence": self.settings.safety.fence_timeout,
-            "hass_evacuate": rounds * recovery.evacuate_timeout + MISSED_WITHIN,
+            "hass_evacuate": (rounds + groups - 1) * ways * recovery.evacuate_timeout + MISSED_WITHIN,
             "hass_wait_moves": recovery.restore_timeout,
             "hass_power": recovery.restore_timeout,
-            "hass_wait_host": recovery.restore_timeout,
+            "hass_wait_host": recovery.restore_timeout + recovery.return_delay,
             "hass_compute_service": 2 * recovery.restore_timeout,
             "hass_drain": recovery.drain_timeout + 2 * recovery.poll_interval,
             "hass_restart_service": recovery.restart_timeout,

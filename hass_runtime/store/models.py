@@ -62,6 +62,7 @@ class HostTable(Base):
     reason: Mapped[str] = mapped_column(Text)
     doubt: Mapped[str] = mapped_column(Text, server_default="")
     boot: Mapped[str] = mapped_column(NAME, server_default="")
+    reserve: Mapped[str] = mapped_column(WORD, server_default="")
 
 
 class ReadingTable(Base):
@@ -186,4 +187,20 @@ class OrderTable(Base):
     at: Mapped[float] = mapped_column(Double)
     until: Mapped[float | None] = mapped_column(Double)
     drain: Mapped[bool] = mapped_column(Boolean)
+    ended_at: Mapped[float | None] = mapped_column(Double)
+    incident: Mapped[int] = mapped_column(COUNTER, server_default="0")
+
+
+class ChoiceTable(Base):
+    """People's word on single instances, every word kept; in force: those without an end."""
+
+    __tablename__ = "choice"
+    __table_args__ = MARIADB
+    id: Mapped[int] = mapped_column(COUNTER, primary_key=True, autoincrement=True)
+    instance: Mapped[str] = mapped_column(NAME, index=True)
+    name: Mapped[str] = mapped_column(NAME)
+    protected: Mapped[bool] = mapped_column(Boolean)
+    reason: Mapped[str] = mapped_column(Text)
+    operator: Mapped[str] = mapped_column(NAME)
+    at: Mapped[float] = mapped_column(Double)
     ended_at: Mapped[float | None] = mapped_column(Double)

@@ -44,6 +44,7 @@ def give(connection: Connection, wanted: Order) -> Order:
             at=made.at,
             until=made.until,
             drain=made.drain,
+            incident=made.incident,
         )
     )
     newest = select(OrderTable.id).where(_mine(made.host, kind)).order_by(OrderTable.id.desc()).limit(1)

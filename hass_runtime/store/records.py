@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hass_runtime.domain import HostState, Layer, Verdict
+from hass_runtime.domain import HostState, Layer, Reserve, Verdict
 
 
 class StoreError(Exception):
@@ -52,7 +52,7 @@ class HostRow:
     """A watched host as the store knows it. ``bmc``: whether it has one; its credentials are never stored.
 
     ``doubt``: why its BMC is not believed, "" while it is. ``boot`` names the one in which its instances
-    run.
+    run. ``reserve``: whether it is kept free for the instances of another.
     """
 
     name: str
@@ -65,6 +65,7 @@ class HostRow:
     layers: Mapping[Layer, LayerRow] = field(default_factory=dict)
     doubt: str = ""
     boot: str = ""
+    reserve: Reserve = Reserve.NONE
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from hass_runtime.domain import (
+    Choice,
     HostState,
     Incident,
     Layer,
@@ -16,6 +17,7 @@ from hass_runtime.domain import (
     OrderKind,
     Outcome,
     Pause,
+    Reserve,
     Scope,
     Step,
     StepStatus,
@@ -37,6 +39,7 @@ def host(row: Row[Any], layers: dict[Layer, LayerRow]) -> HostRow:
         layers=layers,
         doubt=row.doubt,
         boot=row.boot,
+        reserve=Reserve(row.reserve),
     )
 
 
@@ -132,6 +135,10 @@ def pause(row: Row[Any]) -> Pause:
     )
 
 
+def choice(row: Row[Any]) -> Choice:
+    return Choice(row.instance, row.protected, row.reason, row.operator, row.at, row.name)
+
+
 def order(row: Row[Any]) -> Order:
     return Order(
         id=row.id,
@@ -142,4 +149,5 @@ def order(row: Row[Any]) -> Order:
         at=row.at,
         until=row.until,
         drain=row.drain,
+        incident=row.incident,
     )

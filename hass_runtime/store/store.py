@@ -11,11 +11,11 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, select
 
-from hass_runtime.domain import Incident, Layer, Move, Order, OrderKind, Pause, Scope, Step
+from hass_runtime.domain import Choice, Incident, Layer, Move, Order, OrderKind, Pause, Scope, Step
+from hass_runtime.store import choices, orders, rows, switch, words
 from hass_runtime.store import engine as engines
 from hass_runtime.store import lease as leases
 from hass_runtime.store import migrate as migrations
-from hass_runtime.store import orders, rows, switch, words
 from hass_runtime.store.models import HostTable, IncidentTable, MoveTable, ReadingTable, RunTable, StepTable
 from hass_runtime.store.records import HostRow, LayerRow, Lease, Run
 from hass_runtime.store.writer import Writer
@@ -185,10 +185,11 @@ class Store:
         until: float | None = None,
         drain: bool = False,
         at: float | None = None,
+        incident: int = 0,
     ) -> Order:
         """Order something for a host, from ``at`` (default: now) on. An earlier order of its kind ends."""
         moment = time.time() if at is None else at
-        wanted = Order(0, host, kind, reason, by, moment, until, drain)
+        wanted = Order(0, host, kind, reason, by, moment, until, drain, incident)
         return self._write(lambda connection: orders.give(connection, wanted))
 
     def end_orders(self, host: str, kind: OrderKind, at: float | None = None) -> bool:
@@ -200,6 +201,28 @@ class Store:
         """Every order in force, the oldest first."""
         moment = time.time() if now is None else now
         return self._read(lambda connection: orders.in_force(connection, moment))
+
+    def choose(
+        self,
+        instance: str,
+        protected: bool,
+        reason: str,
+        by: str,
+        name: str = "",
+        at: float | None = None,
+    ) -> Choice:
+        """A person's word on one instance, by its UUID: protected, or left alone. An earlier one ends."""
+        wanted = Choice(instance, protected, reason, by, time.time() if at is None else at, name)
+        return self._write(lambda connection: choices.choose(connection, wanted))
+
+    def forget_choice(self, instance: str, at: float | None = None) -> bool:
+        """Let the rules decide about the instance again; True when somebody had chosen otherwise."""
+        moment = time.time() if at is None else at
+        return self._write(lambda connection: choices.forget(connection, instance, moment))
+
+    def choices(self) -> tuple[Choice, ...]:
+        """Every word on a single instance that is in force, at most one for each."""
+        return self._read(choices.in_force)
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         return engines.run(self._engine, self.label, work)

@@ -18,6 +18,7 @@ from hass_runtime.domain import (
     MoveState,
     Outcome,
     Reading,
+    Reserve,
     StepStatus,
     Verdict,
 )
@@ -114,6 +115,17 @@ class Writer:
         def work(connection: Connection) -> None:
             mine = HostTable.name == words.clean(name)
             if not connection.execute(update(HostTable).where(mine).values(boot=words.short(boot))).rowcount:
+                raise StoreError(f"host {name!r} is not in the database")
+
+        self._write(work)
+
+    def set_host_reserve(self, name: str, reserve: Reserve) -> None:
+        """Whether the host is kept free."""
+
+        def work(connection: Connection) -> None:
+            mine = HostTable.name == words.clean(name)
+            values = {"reserve": Reserve(reserve).value}
+            if not connection.execute(update(HostTable).where(mine).values(values)).rowcount:
                 raise StoreError(f"host {name!r} is not in the database")
 
         self._write(work)

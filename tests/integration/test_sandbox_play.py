@@ -16,6 +16,7 @@ pytestmark = pytest.mark.integration
 # The first run builds OpenStack's environment.
 LIMIT = 900.0
 
+AMPHORA = "amphora-0d2f7c1e-53c4-4a0a-9f2f-1d6c1b6a7e55"
 POWER_CUT = """\
 name: a host loses power and a person stops something
 settings: {polling_interval: 1, healthy_delay: 2}
@@ -47,6 +48,33 @@ expect:
   - {never: {evacuated: host1}}
   - {never: {restarted: near}}
   - {never: {more_fenced_than: 1}}
+"""
+
+PROTECTED = """\
+name: protection, priority groups and a reserved host in the real Nova
+settings: {polling_interval: 1, recovery_method: rh_priority, priority_groups: in_turn}
+cluster:
+  hosts: [host1, host2, {name: spare, reserved: true}]
+  instances:
+    - {name: last, host: host2, priority: -5}
+    - {name: usual, host: host2}
+    - {name: first, host: host2, priority: 10}
+    - {name: alone, host: host2, protect: false}
+    - {name: amphora-0d2f7c1e-53c4-4a0a-9f2f-1d6c1b6a7e55, host: host2}
+    - {name: word, host: host2}
+    - {name: near, host: host1}
+events:
+  - {at: 1, operator: {do: unprotect, subject: word, reason: rebuilt anyway}}
+  - {at: 8, power_cut: {host: host2, for: 40}}
+run_for: 110
+expect:
+  - {at: 7, incident: {host: spare, fault: reserve, outcome: recovered}}
+  - {by: 90, instance: first, state: active, on: spare}
+  - {by: 90, instance: last, state: active, on: spare}
+  - {at: 109, instance: alone, state: stopped, on: host2}
+  - {at: 109, instance: word, state: stopped, on: host2}
+  - {at: 109, instance: amphora-0d2f7c1e-53c4-4a0a-9f2f-1d6c1b6a7e55, state: stopped, on: host2}
+  - {by: 109, incident: {host: host2, fault: power, outcome: recovered}}
 """
 
 FAILING = """\
@@ -119,3 +147,18 @@ def test_what_only_the_simulator_can_play_is_refused_before_anything_starts(tmp_
         f"{path}:3: events.guest_hang: guest_hang is only for hass simulate: sandbox guests"
     )
     assert second.startswith(f"{path}:4: events.playbook: playbook is only for hass simulate: the playbooks")
+
+
+def test_protection_priority_and_the_reserve_on_the_real_nova(tmp_path: Path) -> None:
+    """One group after the other to the reserved host; what is not protected stays, and the log says why."""
+    done = play(tmp_path, PROTECTED, "--json")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stdout + done.stderr
+    moves = [(line["subject"], line["state"]) for line in lines if line["event"] == "move"]
+    ordered = [(name, state) for name in ("first", "usual", "last") for state in ("ongoing", "succeeded")]
+    assert [each for each in moves if each[1] in ("ongoing", "succeeded")] == ordered
+    left = {line["subject"]: line["words"] for line in lines if line.get("state") == "left"}
+    assert set(left) == {"alone", "word", AMPHORA}
+    assert "its metadata says hass:protect=false" in left["alone"]
+    assert "left alone one by one by operator: rebuilt anyway" in left["word"]
+    assert "it is an amphora of Octavia" in left[AMPHORA]

@@ -9,6 +9,7 @@ from typing import Any
 from views import MUTE, POLICY, WELL, Look
 
 from hass_runtime.decide import decisions, lifecycle, plan
+from hass_runtime.decide.chores import BY_SETTING
 from hass_runtime.decide.view import FAILURE, RESTORE, LastRun, Policy, View
 from hass_runtime.domain import (
     Bmc,
@@ -140,6 +141,7 @@ class Life:
         self.memory.last_runs = dict(old.last_runs)
         self.memory.begun = dict(old.begun)
         self.memory.fences = list(old.fences)
+        self.memory.reserves = dict(old.reserves)
         for host in old.hosts:
             self.memory.recall_doubt(host, old.doubts.get(host, ""))
             self.memory.know_boot(host, old.boots.get(host, ""))
@@ -189,6 +191,12 @@ class Life:
                 self.log.append(f"doubt {host} {doubt}")
             case decisions.SetBoot(host, boot):
                 memory.know_boot(host, boot)
+            case decisions.SetReserve(host, kept, _):
+                memory.reserves[host] = kept
+                self.log.append(f"reserve {host} {kept.value}")
+            case decisions.WantHome(number, host, _):
+                made = self.order(host, OrderKind.FAILBACK, by=BY_SETTING, incident=number)
+                memory.orders[host, made.kind] = made
             case decisions.OpenIncident(host, fault, why):
                 assert host not in memory.incidents, "a second incident without an end"
                 number = len(self.closed) + len(memory.incidents) + 1

@@ -165,6 +165,7 @@ class Daemon:
             recovery=SimpleNamespace(
                 run_timeout=1000.0,
                 restore_timeout=100.0,
+                return_delay=0.0,
                 drain_timeout=300.0,
                 restart_timeout=30.0,
                 evacuate_timeout=200.0,

@@ -61,6 +61,7 @@ def test_hosts_with_their_layers(client: FlaskClient) -> None:
         "state": "evacuated",
         "since": moment(NOW + 28.0),
         "reason": "every instance is where it should be",
+        "reserve": "",
         "layers": {
             "power": {
                 "verdict": "failed",
@@ -145,12 +146,33 @@ def test_orders_in_force(store: Store, client: FlaskClient) -> None:
                 "at": moment(NOW),
                 "until": moment(LATER),
                 "drain": True,
+                "incident": None,
             }
         ]
     }
+    store.end_orders("compute1", OrderKind.MAINTENANCE)
+    store.give_order("compute2", OrderKind.FAILBACK, "", "bob", at=NOW, incident=1)
+    assert [each["incident"] for each in client.get("/v1/orders").get_json()["orders"]] == [1]
     refused = client.get("/v1/orders?host=compute1")
     assert refused.status_code == 400
     assert "'host' is not known" in refused.get_json()["error"]["message"]
+
+
+def test_peoples_words_on_instances(store: Store, client: FlaskClient) -> None:
+    assert client.get("/v1/choices").get_json() == {"choices": []}
+    store.choose("u1", False, "rebuilt every night", "alice", "build-7", at=NOW)
+    assert client.get("/v1/choices").get_json() == {
+        "choices": [
+            {
+                "instance": "u1",
+                "name": "build-7",
+                "protected": False,
+                "reason": "rebuilt every night",
+                "by": "alice",
+                "at": moment(NOW),
+            }
+        ]
+    }
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 200), ("standby", 200), ("stale", 503), ("odd", 503)])
@@ -260,12 +282,14 @@ def test_the_replies_are_what_the_document_says(app: Flask, store: Store, client
     store.disarm("disk", "alice", LATER, at=NOW, scope=Scope.CLUSTER, name="default")
     for kind in OrderKind:
         store.give_order("compute1", kind, "works", "alice", LATER, at=NOW)
+    store.choose("u1", True, "", "alice", "web", at=NOW)
     document = client.get("/v1/openapi.json").get_json()
     asked = {
         ("/healthz", "200"): "/healthz",
         ("/v1/hosts", "200"): "/v1/hosts",
         ("/v1/switch", "200"): "/v1/switch",
         ("/v1/orders", "200"): "/v1/orders",
+        ("/v1/choices", "200"): "/v1/choices",
         ("/v1/incidents", "200"): "/v1/incidents",
         ("/v1/incidents", "400"): "/v1/incidents?limit=x",
         ("/v1/incidents/{id}", "200"): "/v1/incidents/1",

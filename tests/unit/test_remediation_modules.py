@@ -85,7 +85,8 @@ def config(tmp_path):
 
 def test_all_modules_are_here():
     assert {path.stem for path in MODULES} == {
-        "hass_compute_service", "hass_drain", "hass_evacuate", "hass_fence", "hass_host_instances",
+        "hass_compute_service", "hass_drain", "hass_evacuate", "hass_failback", "hass_fence",
+        "hass_host_instances",
         "hass_power", "hass_restart_service", "hass_start_instances", "hass_verify_instances",
         "hass_wait_host", "hass_wait_moves",
     }  # fmt: skip

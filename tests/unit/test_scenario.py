@@ -434,7 +434,7 @@ def clusters(draw):
 @st.composite
 def a_setting(draw):
     key = draw(st.sampled_from([key for key in CONTROLLER.keys if key.name != ANY_NAME]))
-    if (key.section, key.name) == ("cluster", "hosts"):
+    if (key.section, key.name) in (("cluster", "hosts"), ("cluster", "reserved_hosts")):
         return "safety.armed", "true"
     text = {
         Kind.TEXT: draw(st.sampled_from(key.choices)) if key.choices else draw(lines),

@@ -14,7 +14,7 @@ try:
     from dataclasses import asdict, replace
 
     from hass_runtime.remedy import ansible_support as support
-    from hass_runtime.remedy import cloud, evacuation, restoration
+    from hass_runtime.remedy import cloud, evacuation, reserve, restoration
 
     MISSING = None
 except ImportError:
@@ -45,6 +45,10 @@ options:
   enabled:
     description: Whether the scheduler may use the host.
     type: bool
+  reserved:
+    description: Whether it is disabled because the host is kept in reserve; only with O(enabled=false).
+    type: bool
+    default: false
   incident:
     description: Number of the incident that this belongs to; 0 by hand.
     type: int
@@ -115,6 +119,8 @@ def change(module: AnsibleModule, settings, nova, before):
     after = before
     name, params, real = before.host, module.params, not module.check_mode
     patience = restoration.Patience(settings.recovery.restore_timeout, settings.recovery.poll_interval)
+    if params["enabled"] is False:  # first: what is no longer held down must not get instances in between
+        after = disable(module, nova, after, said)
     if params["forced_down"] is True:
         after = replace(after, forced_down=True)
         if real:
@@ -142,14 +148,24 @@ def change(module: AnsibleModule, settings, nova, before):
             )
         if not before.enabled and ours:
             after = replace(after, enabled=True, disabled_reason="")
-    elif params["enabled"] is False:
-        reason = f"{restoration.OUR_REASON} incident {params['incident']}"
-        if before.enabled and real:
-            nova.set_enabled(before, False, reason)
-        if before.enabled:
-            after = replace(after, enabled=False, disabled_reason=reason)
-        said.append(f"nova-compute of {name} {_done('disabled', real) if before.enabled else 'is disabled'}")
     return said, after
+
+
+def disable(module: AnsibleModule, nova, before, said: list[str]):
+    """Disable it, or give what HASS has disabled its new reason; a person's own disable stays as it is."""
+    reason = (
+        reserve.KEPT
+        if module.params["reserved"]
+        else f"{restoration.OUR_REASON} incident {module.params['incident']}"
+    )
+    ours = before.disabled_reason.startswith(restoration.OUR_REASON)
+    renamed = module.params["reserved"] and ours and before.disabled_reason != reason
+    differs = before.enabled or renamed
+    if differs and not module.check_mode:
+        nova.set_enabled(before, False, reason)
+    told = _done(f"disabled ({reason})", not module.check_mode)
+    said.append(f"nova-compute of {before.host} {told if differs else 'is disabled'}")
+    return replace(before, enabled=False, disabled_reason=reason) if differs else before
 
 
 def _done(word: str, real: bool) -> str:
@@ -163,6 +179,7 @@ def main() -> None:
         "config": {"type": "path", "default": "/etc/hass.conf"},
         "forced_down": {"type": "bool"},
         "enabled": {"type": "bool"},
+        "reserved": {"type": "bool", "default": False},
         "incident": {"type": "int", "default": 0},
         "since": {"type": "str"},
     }

@@ -13,7 +13,7 @@ try:
     import time
 
     from hass_runtime.remedy import ansible_support as support
-    from hass_runtime.remedy import cloud, draining, evacuation, inventory
+    from hass_runtime.remedy import cloud, draining, evacuation, groups, inventory
 
     MISSING = None
 except ImportError:
@@ -64,6 +64,11 @@ options:
     description: Number of the incident that this belongs to; 0 by hand.
     type: int
     default: 0
+  choices:
+    description:
+      - By UUID what people chose for single instances, each with C(protected), C(reason) and C(by).
+      - Without it, it is read from the controller's database.
+    type: dict
   progress_file:
     description: File to which each change of a move is appended as one line of JSON.
     type: path
@@ -112,7 +117,7 @@ moves:
       description: The host that it is on now.
       type: str
     state:
-      description: One of pending, ongoing, succeeded, failed, refused.
+      description: One of pending, ongoing, succeeded, failed, refused, left.
       type: str
     was:
       description: Its vm_state before.
@@ -124,7 +129,7 @@ moves:
       description: Its metadata hass:priority; higher goes first.
       type: int
     reason:
-      description: Why it failed or was refused.
+      description: Why it failed, was refused or was left.
       type: str
     started_at:
       description: Seconds since the epoch.
@@ -151,6 +156,8 @@ def run(module: AnsibleModule) -> None:
         since=since,
         was=was,
         incident=params["incident"],
+        protects=support.protector(settings, host, nova, params["choices"]),
+        turns=groups.turns_of(settings),
         policy=draining.policy_of(settings),
         workers=settings.recovery.evacuate_workers,
         poll_interval=settings.recovery.poll_interval,
@@ -179,7 +186,8 @@ def foresee(module: AnsibleModule, drainer, service) -> None:
     plan = [f"{move.name or move.instance}: {words}" for move, words in seen]
     first = f"would disable nova-compute of {service.host} and" if service.enabled else "would"
     module.exit_json(
-        changed=service.enabled or any(not words.startswith(("succeed", "refuse")) for _, words in seen),
+        changed=service.enabled
+        or any(not words.startswith(("succeed", "refuse", "leave")) for _, words in seen),
         msg=f"{first} drain {len(seen)} instances" + (f": {'; '.join(plan)}" if plan else ""),
         moves=inventory.as_dicts(move for move, _ in seen),
         calls=0,
@@ -195,6 +203,7 @@ def main() -> None:
         "was": {"type": "dict", "default": {}},
         "since": {"type": "str"},
         "incident": {"type": "int", "default": 0},
+        "choices": {"type": "dict"},
         "progress_file": {"type": "path"},
     }
     module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)

@@ -12,8 +12,20 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 try:
     import time
 
+    from hass_runtime.domain import Method
     from hass_runtime.remedy import ansible_support as support
-    from hass_runtime.remedy import cloud, evacuation, fencing, inventory, restoration, silence, targets, wire
+    from hass_runtime.remedy import (
+        cloud,
+        evacuation,
+        fencing,
+        groups,
+        inventory,
+        reserve,
+        restoration,
+        silence,
+        targets,
+        wire,
+    )
     from hass_runtime.remedy import proof as proofs
 
     MISSING = None
@@ -37,7 +49,8 @@ description:
     attempts too.
   - Instances with a higher metadata C(hass:priority) go first. What Nova does not evacuate (paused,
     suspended, rescued and so on) is listed as refused.
-  - Fails at the end when a move failed; refused ones are no failure.
+  - What is not protected stays where it is, and is listed as left with the reason.
+  - Fails at the end when a move failed; refused and left ones are no failure.
 options:
   host:
     description: Name of the compute host, exactly as Nova and the configuration file spell it.
@@ -82,6 +95,26 @@ options:
     description:
       - Names of other hosts that are silent. Before its first call it waits, for C(75) seconds at most, until
         Nova would send no instance to any of them, or until they answer.
+    type: list
+    elements: str
+    default: []
+  choices:
+    description:
+      - By UUID what people chose for single instances, each with C(protected), C(reason) and C(by).
+      - Without it, it is read from the controller's database.
+    type: dict
+  method:
+    description:
+      - Where the instances go. V(auto) leaves it to Nova's scheduler, V(reserved_host) sends them to hosts of
+        O(reserved); V(auto_priority) and V(rh_priority) try one, and then the other with what found no place.
+    type: str
+    choices: [auto, reserved_host, auto_priority, rh_priority]
+    default: auto
+  reserved:
+    description:
+      - Names of reserved hosts. One that is needed joins the host aggregates of the failed host and is
+        enabled in Nova; one to which nothing came is disabled again. Whether an instance fits there is for
+        Nova's scheduler to say, nothing is forced.
     type: list
     elements: str
     default: []
@@ -135,7 +168,7 @@ moves:
       description: The host that it is on now.
       type: str
     state:
-      description: One of pending, ongoing, succeeded, failed, refused.
+      description: One of pending, ongoing, succeeded, failed, refused, left.
       type: str
     was:
       description: Its vm_state before, which it has to have afterwards.
@@ -147,7 +180,7 @@ moves:
       description: Its metadata hass:priority; higher goes first.
       type: int
     reason:
-      description: Why it failed or was refused.
+      description: Why it failed, was refused or was left.
       type: str
     started_at:
       description: Seconds since the epoch.
@@ -190,13 +223,19 @@ def run(module: AnsibleModule) -> None:
     )
     nova = cloud.connect(settings)
     microversion = cloud.version_tuple(nova.evacuate_microversion())
+    spare = reserve.reserve_of(settings, nova, host.name)
+    ways = reserve.destinations(Method(params["method"]), spare.in_order(params["reserved"]))
     evacuator = evacuation.Evacuator(
         nova,
         host.name,
+        destinations=ways,
+        reserve=spare,
         since=since,
         still_off=still_off,
         seen=seen,
         incident=params["incident"],
+        protects=support.protector(settings, host, nova, params["choices"]),
+        turns=groups.turns_of(settings),
         policy=evacuation.policy_of(settings),
         arrives_stopped=microversion >= cloud.ARRIVES_STOPPED,
         workers=settings.recovery.evacuate_workers,
@@ -229,7 +268,7 @@ def foresee(module: AnsibleModule, evacuator, name: str) -> None:
     seen = evacuator.foresee()
     plan = [f"{move.name or move.instance}: {words}" for move, words in seen]
     module.exit_json(
-        changed=any(not words.startswith(("succeed", "refuse")) for _, words in seen),
+        changed=any(not words.startswith(("succeed", "refuse", "leave")) for _, words in seen),
         msg=f"would move {len(seen)} instances off {name}" + (f": {'; '.join(plan)}" if plan else ""),
         moves=inventory.as_dicts(move for move, _ in seen),
         calls=0,
@@ -248,6 +287,13 @@ def main() -> None:
         "since": {"type": "str"},
         "incident": {"type": "int", "default": 0},
         "beware": {"type": "list", "elements": "str", "default": []},
+        "choices": {"type": "dict"},
+        "method": {
+            "type": "str",
+            "default": "auto",
+            "choices": ["auto", "reserved_host", "auto_priority", "rh_priority"],
+        },
+        "reserved": {"type": "list", "elements": "str", "default": []},
         "progress_file": {"type": "path"},
     }
     module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)

@@ -14,6 +14,7 @@ try:
     from collections import Counter
     from dataclasses import asdict
 
+    from hass_runtime.domain import MoveState
     from hass_runtime.remedy import ansible_support as support
     from hass_runtime.remedy import cloud, evacuation, inventory, restoration
 
@@ -59,6 +60,11 @@ options:
       - A guest whose stop Nova noted by itself after that counts as running until then. The host came back,
         and its nova-compute found the guest off.
     type: str
+  choices:
+    description:
+      - By UUID what people chose for single instances, each with C(protected), C(reason) and C(by).
+      - Without it, it is read from the controller's database.
+    type: dict
   progress_file:
     description: File to which each change of a move is appended as one line of JSON.
     type: path
@@ -87,7 +93,7 @@ msg:
   type: str
   returned: always
 instances:
-  description: The instances on the host now, in the order in which they would be moved; all of them pending.
+  description: The instances on the host now, in the order in which they would be moved; pending, or left.
   type: list
   elements: dict
   returned: success
@@ -105,7 +111,7 @@ instances:
       description: The host that it is on now.
       type: str
     state:
-      description: One of pending, ongoing, succeeded, failed, refused.
+      description: One of pending, ongoing, succeeded, failed, refused, left.
       type: str
     was:
       description: Its vm_state before, which it has to have afterwards; empty while it is being evacuated.
@@ -117,7 +123,7 @@ instances:
       description: Its metadata hass:priority; higher goes first.
       type: int
     reason:
-      description: Why it failed or was refused.
+      description: Why it failed, was refused or was left.
       type: str
     started_at:
       description: Seconds since the epoch.
@@ -151,12 +157,18 @@ def run(module: AnsibleModule) -> None:
     service = restoration.required(nova, host.name)
     microversion = nova.evacuate_microversion()
     failed_at = support.moment(params["failed_at"], "failed_at")
-    found = inventory.on_host(nova, host.name, params["incident"], since, was, service.forced_down, failed_at)
+    protects = support.protector(settings, host, nova, params["choices"])
+    found = inventory.on_host(
+        nova, host.name, params["incident"], since, was, service.forced_down, failed_at, protects
+    )
     progress = evacuation.ProgressFile(None if module.check_mode else params["progress_file"])
     for move in found:
         progress(move)
     counts = Counter(move.was or "on the way" for move in found)
     states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    left = [move for move in found if move.state is MoveState.LEFT]
+    if left:
+        states += f"; {len(left)} left: " + ", ".join(f"{move.name} ({move.reason})" for move in left)
     module.exit_json(
         changed=False,
         msg=f"{len(found)} instances on {host.name}" + (f": {states}" if states else ""),
@@ -176,6 +188,7 @@ def main() -> None:
         "since": {"type": "str"},
         "was": {"type": "dict", "default": {}},
         "failed_at": {"type": "str"},
+        "choices": {"type": "dict"},
         "progress_file": {"type": "path"},
     }
     module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)

@@ -52,6 +52,11 @@ options:
     description: Number of the incident that this belongs to; 0 by hand.
     type: int
     default: 0
+  choices:
+    description:
+      - By UUID what people chose for single instances, each with C(protected), C(reason) and C(by).
+      - Without it, it is read from the controller's database.
+    type: dict
   progress_file:
     description: File to which each change of an instance is appended as one line of JSON.
     type: path
@@ -98,13 +103,15 @@ def run(module: AnsibleModule) -> None:
     failed_at = support.moment(params["failed_at"], "failed_at")
     if failed_at is None:
         raise support.BadArgument("failed_at: is empty, expected an ISO 8601 time, e.g. 2026-03-01T02:03:04Z")
+    nova = cloud.connect(settings)
     reviver = revival.Reviver(
-        cloud.connect(settings),
+        nova,
         host.name,
         failed_at=min(failed_at, time.time()),
         timeout=settings.recovery.evacuate_timeout,
         was=support.recorded(params["was"]),
         incident=params["incident"],
+        protects=support.protector(settings, host, nova, params["choices"]),
         workers=settings.recovery.evacuate_workers,
         poll_interval=settings.recovery.poll_interval,
         progress=evacuation.ProgressFile(None if module.check_mode else params["progress_file"]),
@@ -133,6 +140,7 @@ def main() -> None:
         "failed_at": {"type": "str", "required": True},
         "was": {"type": "dict", "default": {}},
         "incident": {"type": "int", "default": 0},
+        "choices": {"type": "dict"},
         "progress_file": {"type": "path"},
     }
     module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)

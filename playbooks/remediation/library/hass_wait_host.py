@@ -68,7 +68,11 @@ def run(module: AnsibleModule) -> None:
         )
     patience = restoration.Patience(settings.recovery.restore_timeout, settings.recovery.poll_interval)
     evidence, _ = restoration.wait_host(
-        host.name, cloud.connect(settings), support.agent_of(settings, host), patience
+        host.name,
+        cloud.connect(settings),
+        support.agent_of(settings, host),
+        patience,
+        settings.recovery.return_delay,
     )
     module.exit_json(changed=False, msg=f"{host.name} is healthy: nova-compute is up; {evidence}")
 
