@@ -12,6 +12,8 @@ from flask import Blueprint, abort, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from hass_runtime.api import render
+from hass_runtime.explain import story
+from hass_runtime.explain.recorded import recorded
 from hass_runtime.store import Store
 
 Health = Callable[[], Mapping[str, Any]]
@@ -64,6 +66,17 @@ def incident(id: int) -> ResponseReturnValue:
     if found is None:
         abort(404, f"there is no incident {id}")
     return jsonify(render.history(found, store.steps(id), store.moves(id), store.runs(id)))
+
+
+@views.get("/v1/incidents/<int:id>/explanation")
+def explanation(id: int) -> ResponseReturnValue:
+    _known_arguments()
+    store = _store()
+    found = store.incident(id) if id <= ID_MOST else None
+    if found is None:
+        abort(404, f"there is no incident {id}")
+    made, views = recorded(store, id)
+    return jsonify(story.data(found, made, views, render.moment))
 
 
 @views.get("/v1/switch")
