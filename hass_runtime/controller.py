@@ -83,6 +83,8 @@ class Controller:
         self._cycled_at = monotonic()
         self._failing = ""
         self._blind: Mapping[Layer, str] = {}
+        self.seen: View | None = None
+        """What the last cycle that decided left as it is; frozen, for other threads to look at."""
 
     # -- the cycle -------------------------------------------------------------------------------------
 
@@ -148,6 +150,7 @@ class Controller:
             self._tell_blind(view)
             decisions = decide(view)
             if not decisions:
+                self.seen = view
                 return
             chronicle = Chronicle(view, decisions)
             self._keep(chronicle.known, chronicle, writer)
@@ -227,6 +230,7 @@ class Controller:
             log.error("standing by: %s", why)
             self._executor.cancel_all(why)
         self._epoch = 0
+        self.seen = None
         self._events.clear()
 
     def stop_all(self, reason: str, seconds: float) -> None:

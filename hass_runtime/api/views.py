@@ -47,20 +47,20 @@ def healthz() -> ResponseReturnValue:
 
 @views.get("/v1/hosts")
 def hosts() -> ResponseReturnValue:
-    _known_arguments()
+    known_arguments()
     return jsonify({"hosts": [render.host(row) for row in _store().hosts()]})
 
 
 @views.get("/v1/incidents")
 def incidents() -> ResponseReturnValue:
-    _known_arguments("limit", "host", "open")
+    known_arguments("limit", "host", "open")
     found = _store().incidents(limit=_limit(), host=request.args.get("host"), open_only=_flag("open"))
     return jsonify({"incidents": [render.incident(item) for item in found]})
 
 
 @views.get("/v1/incidents/<int:id>")
 def incident(id: int) -> ResponseReturnValue:
-    _known_arguments()
+    known_arguments()
     store = _store()
     found = store.incident(id) if id <= ID_MOST else None
     if found is None:
@@ -70,7 +70,7 @@ def incident(id: int) -> ResponseReturnValue:
 
 @views.get("/v1/incidents/<int:id>/explanation")
 def explanation(id: int) -> ResponseReturnValue:
-    _known_arguments()
+    known_arguments()
     store = _store()
     found = store.incident(id) if id <= ID_MOST else None
     if found is None:
@@ -81,13 +81,13 @@ def explanation(id: int) -> ResponseReturnValue:
 
 @views.get("/v1/switch")
 def switch() -> ResponseReturnValue:
-    _known_arguments()
+    known_arguments()
     return jsonify(render.switch(_store().pauses(time.time())))
 
 
 @views.get("/v1/orders")
 def orders() -> ResponseReturnValue:
-    _known_arguments()
+    known_arguments()
     return jsonify({"orders": [render.order(item) for item in _store().orders(time.time())]})
 
 
@@ -101,7 +101,7 @@ def _store() -> Store:
     return store
 
 
-def _known_arguments(*names: str) -> None:
+def known_arguments(*names: str) -> None:
     """Refuse a misspelt filter: to ignore it would answer another question than the one that was asked."""
     for name in request.args:
         if name not in names:

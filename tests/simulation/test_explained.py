@@ -25,7 +25,7 @@ def test_every_incident_is_explained_judged_alike_and_saved(path: Path) -> None:
     journal.away = False  # a scenario may end while its database is away
     for incident in journal.incidents(1000):
         made, views = recorded(journal, incident.id)
-        assert [each.kind for each in made][0] == "opened"
+        assert made[0].kind == "opened"
         assert {each.snapshot for each in made} == set(views)
 
         told = story.data(incident, made, views, moment)

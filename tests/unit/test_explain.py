@@ -7,8 +7,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from person import run, use_database
@@ -32,8 +34,10 @@ from views import (
     view_of,
 )
 
+from hass_runtime import settings
 from hass_runtime.api import create_app
 from hass_runtime.api.render import moment
+from hass_runtime.cli.main import main
 from hass_runtime.decide import gates
 from hass_runtime.decide.decisions import Launch
 from hass_runtime.decide.plan import decide
@@ -52,6 +56,7 @@ from hass_runtime.domain import (
 from hass_runtime.explain import again, replay, saving, snapshot, story
 from hass_runtime.explain.chronicle import Chronicle
 from hass_runtime.explain.recorded import recorded
+from hass_runtime.settings.controller import shipped_playbooks
 from hass_runtime.simulator.run import Simulation
 from hass_runtime.simulator.scenario import load
 from hass_runtime.store import Decided, Store, Writer
@@ -193,7 +198,7 @@ def test_what_opens_an_incident_gets_its_number_afterwards() -> None:
 
 
 def test_the_daemon_keeps_what_it_decided_from_and_the_rest_interface_explains_it(tmp_path: Path) -> None:
-    box = Box(tmp_path)
+    box = Box(tmp_path, ttl=60.0)
     for _ in range(3):
         assert box.cycle("host1")
     (incident,) = box.store.incidents()
@@ -218,7 +223,7 @@ def test_who_cannot_explain_himself_acts_all_the_same(
         raise OverflowError("too much")
 
     monkeypatch.setattr(Writer, "put_decided", broken)
-    box = Box(tmp_path)
+    box = Box(tmp_path, ttl=60.0)
     for _ in range(3):
         assert box.cycle("host1")
     assert box.launcher.at_work
@@ -243,7 +248,7 @@ def sentences(simulation: Simulation, number: int = 1) -> str:
 
 
 def test_a_held_incident_names_the_gate_that_was_closed() -> None:
-    text = sentences(played("bmc_cut_before_power_cut"))
+    text = sentences(played("power_cut_bmc_cut"))
     assert "It was held back (unproven): nothing can prove that" in text
     assert "    unproven: closed: nothing can prove that" in text
     assert "    storm: open" in text
@@ -299,7 +304,7 @@ def test_a_stricter_policy_parts_where_it_does_not_act() -> None:
 
 def test_while_nothing_is_done_later_moments_are_still_compared() -> None:
     """Held by both: by one until its BMC is back, by the other for good."""
-    simulation = played("bmc_cut_before_power_cut")
+    simulation = played("power_cut_bmc_cut")
     incident = simulation.journal.incident(1)
     assert incident is not None
     made, views = recorded(simulation.journal, 1)
@@ -338,7 +343,17 @@ def test_an_incident_that_no_event_can_bring_about_is_refused() -> None:
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A database with the incident of a power cut, and one without anything kept."""
-    store = Store(use_database(tmp_path, monkeypatch))
+    real = settings.load_controller
+    url = use_database(tmp_path, monkeypatch)
+    known = SimpleNamespace(
+        database_url=url,
+        detection=SimpleNamespace(wait_restart_threshold=2),
+        paths=SimpleNamespace(playbooks=shipped_playbooks(), own_playbooks=Path("/nonexistent")),
+    )
+    monkeypatch.setattr(
+        settings, "load_controller", lambda path: known if str(path) == "hass.conf" else real(path)
+    )
+    store = Store(url)
     store.migrate()
     lease = store.lease_acquire("ctl1", 600)
     assert lease is not None
@@ -377,7 +392,6 @@ def test_the_command_says_by_its_exit_status_whether_it_would_be_the_same(
         (("2",), "incident 2: what its decisions were made from is not kept"),
         (("1", "--policy", "/nonexistent.yml"), "/nonexistent.yml"),
         (("1", "--settings", "/nonexistent.conf"), "/nonexistent.conf"),
-        (("1", "--config", "/nonexistent.conf"), "/nonexistent.conf"),
         (("1", "--save", "/nonexistent/x.yml"), "/nonexistent/x.yml: cannot be written"),
     ],
 )
@@ -391,8 +405,8 @@ def test_a_saved_incident_is_a_scenario(kept: Store, tmp_path: Path) -> None:
     file = tmp_path / "saved.yml"
     done = run("replay", "1", "--save", str(file))
     assert (done.exit_code, done.output) == (0, f"written: {file}\n")
-    played = run("simulate", str(file))
-    assert played.exit_code == 0, played.output
+    again_played = CliRunner().invoke(main, ["simulate", "-q", str(file)])
+    assert again_played.exit_code == 0, again_played.output
 
 
 def test_gates_are_asked_in_their_order() -> None:
