@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from hass_runtime.decide import gates, readiness
-from hass_runtime.decide.cloud_facts import CloudFacts
+from hass_runtime.decide.cloud_facts import CloudFacts, Instance
 from hass_runtime.decide.diagnosis import Boots, HostTrack, LayerTrack, diagnose
-from hass_runtime.decide.placing import Floor
-from hass_runtime.decide.readiness import HostReady
+from hass_runtime.decide.placing import Floor, Place
+from hass_runtime.decide.readiness import ADVICE, Back, HostReady, InstanceReady, Problem
 from hass_runtime.decide.symptoms import Rung, Sign, Symptom
-from hass_runtime.decide.view import DRAIN, FAILURE, HostView, View
+from hass_runtime.decide.view import DRAIN, FAILURE, REVIVE, HostView, View
 from hass_runtime.domain import Host, HostState, Layer, Reading, Verdict
 
 # Of the signs that a row takes, the one that is made up: the plainest.
@@ -21,6 +21,7 @@ _PLAINEST = (
     *(Sign.SILENT, Sign.COMPLAINING, Sign.WARNING, Sign.DOUBTED, Sign.REBOOTED),
     *(Sign.OK, Sign.UNKNOWN, Sign.MISSING),
 )
+_MIGRATES = frozenset({"active", "paused"})
 _GONE = frozenset({Layer.OS, Layer.STORAGE, Layer.HARDWARE})
 
 
@@ -72,14 +73,43 @@ def plan(view: View, facts: CloudFacts, name: str, fault: str) -> Plan:
         (keeper.gate.value, keeper.ask(view, host, first))
         for keeper in (gates.asked_of(first) if first else ())
     )
-    ready = None
-    if first in (FAILURE, DRAIN):
-        floor = Floor(facts, readiness.usable_hosts(view, facts) - {name})
-        own = sorted((each for each in facts.instances if each.host == name), key=readiness.order)
-        ready = readiness.of_host(view, host, facts, floor, own)
+    ready = _instances(view, facts, host, first)
     limits = view.policy.thresholds
     return Plan(
         host.host, fault, row.why, becomes, limits.transient if row.patient else 0.0, ladder, asked, ready
+    )
+
+
+def _instances(view: View, facts: CloudFacts, host: HostView, playbook: str) -> HostReady | None:
+    """What becomes of each instance of the host; None when the playbook touches none."""
+    own = sorted((each for each in facts.instances if each.host == host.name), key=readiness.order)
+    floor = Floor(facts, readiness.usable_hosts(view, facts) - {host.name})
+    if playbook == FAILURE:
+        return readiness.of_host(view, host, facts, floor, own)
+    if playbook == REVIVE:
+        told = [
+            InstanceReady(each, Back.YES, host.name) if each.vm_state == "active" else _left(each)
+            for each in own
+        ]
+        return HostReady(host.name, False, (), tuple(told))
+    if playbook == DRAIN:
+        places = floor.place([each for each in own if each.vm_state in _MIGRATES], {host.name})
+        told = [_drained(each, places.get(each.id)) for each in own]
+        return HostReady(host.name, False, (), tuple(told))
+    return None
+
+
+def _drained(instance: Instance, place: Place | None) -> InstanceReady:
+    if place is None:
+        return _left(instance)
+    if place.target:
+        return InstanceReady(instance, Back.YES, place.target)
+    return InstanceReady(instance, Back.NO, "", Problem(place.kind, place.words, ADVICE[place.kind]))
+
+
+def _left(instance: Instance) -> InstanceReady:
+    return InstanceReady(
+        instance, Back.LEFT, "", Problem("state", f"it is {instance.vm_state}, and stays that", "")
     )
 
 
