@@ -119,13 +119,14 @@ def with_fault(view: View, name: str, row: Symptom) -> View:
     limits = view.policy.thresholds
     track = HostTrack(name, dict(_layers(host, row, view.now, limits.misses)), boots=host.track.boots)
     since = view.now - limits.transient - limits.planned
-    track = replace(track, matched=row.fault, matched_since=since)
     if Sign.DOUBTED in _signs(row).values():
         track = replace(track, doubt="its BMC said off while the host answered")
     if Sign.REBOOTED in _signs(row).values():
         known = track.boots.known or "the one before"
         track = replace(track, boots=Boots(known, f"{known}, and a new one", view.now, view.now))
-    track, fault = diagnose(track, view.policy.table, view.now, limits)
+    # Twice: a patient row is known as matching first, and then for as long as it takes.
+    track, _ = diagnose(track, view.policy.table, view.now, limits)
+    track, fault = diagnose(replace(track, matched_since=since), view.policy.table, view.now, limits)
     state = host.state if host.state is not HostState.HEALTHY else HostState.FAULTY
     struck = replace(host, track=track, fault=fault, state=state)
     fresh = replace(view, hosts={**view.hosts, name: struck})

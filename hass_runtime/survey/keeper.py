@@ -23,6 +23,8 @@ INTERVAL = 60.0  # seconds from the end of one survey to the next, at the least
 SHARE = 10.0  # and so many times as long as the last one took: a large cloud is asked less often
 STALE = 5.0  # intervals after which nothing is told from a survey any more
 
+FRESH = 5.0  # seconds for which an assessment serves whoever asks: it is dear in a large cloud
+
 
 class NotKnown(Exception):
     """There is no fresh survey to tell from. One line."""
@@ -52,6 +54,7 @@ class Surveyor:
         self._facts: CloudFacts | None = None
         self._trouble = "the cloud was not surveyed yet"
         self._ready: dict[str, bool] = {}
+        self._told: tuple[CloudFacts, float, Readiness] | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="survey", daemon=True)
 
@@ -111,7 +114,13 @@ class Surveyor:
 
     def readiness(self) -> Readiness:
         """By the newest survey and what is seen of the hosts now. Raises NotKnown."""
-        return assess(*self._known())
+        view, facts = self._known()
+        known = self._told
+        if known is not None and known[0] is facts and view.now - known[1] < FRESH:
+            return known[2]
+        found = assess(view, facts)
+        self._told = (facts, view.now, found)
+        return found
 
     def plan(self, host: str, fault: str) -> Plan:
         """What would be done about this fault of the host now. Raises NotKnown, or LookupError for a host or

@@ -27,7 +27,7 @@ from hass_runtime.decide.readiness import Back, assess
 from hass_runtime.decide.view import HostView, Policy, View
 from hass_runtime.domain import Bmc, Host, HostState, Layer, MoveState, Reading, Verdict
 from hass_runtime.remedy.cloud import Cloud
-from hass_runtime.remedy.evacuation import Evacuation
+from hass_runtime.remedy.evacuation import Evacuator
 from hass_runtime.remedy.fencing import Look
 from hass_runtime.remedy.moves import Policy as MovePolicy
 from hass_runtime.sandbox.cloud import cache_dir
@@ -177,7 +177,7 @@ def die(process: OpenStackProcess, admin: Admin, cloud: Cloud, hosts: list[str],
     service = cloud.compute_service(host)
     assert service is not None
     cloud.set_forced_down(service, True)
-    done = Evacuation(
+    done = Evacuator(
         cloud,
         host,
         since=time.time() - 1.0,
