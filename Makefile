@@ -96,6 +96,7 @@ docs: $(VENV)/.ready
 	$(BIN)/python docs/guide_coverage.py
 	$(BIN)/python docs/inventory_example.py
 	$(BIN)/python docs/plan_page.py
+	$(BIN)/python docs/explain_page.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible build dist *.egg-info hass-report*.html

@@ -36,11 +36,13 @@ from hass_runtime.sandbox.openstack.process import Endpoints, OpenStackProcess
 from hass_runtime.survey.collect import collect
 
 VERSION = "2.90"
-MEMORY = 4096  # MiB of a host, of which Nova keeps 512 for the host itself
+RESERVED = 512  # MiB that Nova keeps for the host itself
+SPARE = 1300  # MiB that stay free on each host: enough for a tenth of another's, too little for a big one
 TINY = 128
 EACH = 17  # ordinary instances on each host
 BIG = 2048
-GRACE = 120.0
+START = 1800.0  # seconds until the cloud must be there, on a machine with other work
+GRACE = 300.0
 
 
 @dataclass(frozen=True)
@@ -217,9 +219,14 @@ def cloud_of(hosts: list[str], each: int) -> Iterator[tuple[OpenStackProcess, Ad
     with tempfile.TemporaryDirectory(prefix="hass-readiness-") as directory:
         rows = [{"name": f"vm-{host}-{n}", "host": host} for host in hosts for n in range(1, each + 1)]
         process = OpenStackProcess(
-            Path(directory) / "openstack", cache_dir(), hosts, rows, memory_mb=MEMORY, spawn_seconds=0.0
+            Path(directory) / "openstack",
+            cache_dir(),
+            hosts,
+            rows,
+            memory_mb=RESERVED + TINY * (each + 3) + SPARE,
+            spawn_seconds=0.0,
         )
-        ends = process.start()
+        ends = process.start(START)
         try:
             admin = Admin(ends)
             yield process, admin, Cloud(openstack.connect(**ends.connect_args()), "2.94")

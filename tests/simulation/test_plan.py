@@ -21,15 +21,24 @@ from hass_runtime.simulator.scenario import parse
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def pages() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("plan_page", ROOT / "docs" / "plan_page.py")
+def generator(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def pages() -> ModuleType:
+    return generator("plan_page")
+
+
+def test_the_page_of_explanations_is_what_the_generator_makes() -> None:
+    page = ROOT / "docs" / "explain.md"
+    assert page.read_text(encoding="utf-8") == generator("explain_page").page(), "run `make docs`"
 
 
 def test_plan_and_story_agree_for_every_fault_and_the_page_says_so(pages: ModuleType) -> None:
