@@ -398,7 +398,7 @@ def test_what_was_decided_is_kept_with_its_snapshot_which_is_made_once(
     number = writer.put_decided([held], body)
     opened = Decided(incident.id, 5.0, "opened", "power", "off")
     assert writer.put_decided([opened], body, number) == number
-    assert asked[:1] * len(asked) == asked
+    assert len(asked) <= 1  # in memory it is made when it is asked for
     found = store.decided(incident.id)
     assert found == [replace(held, snapshot=number), replace(opened, snapshot=number)]
     assert store.snapshot(number) == b"\x00view\xff" * 20_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, exists, func, insert, select
 
@@ -18,10 +18,10 @@ LAUNCHED = 100
 """Of the remedies launched in the same moment; with so many the gates have long had their say."""
 
 
-def put(connection: Connection, made: Sequence[Decided], body: Callable[[], bytes], snapshot: int) -> int:
+def put(connection: Connection, made: Sequence[Decided], body: bytes, snapshot: int) -> int:
     """Returns the number of the snapshot, new when it was 0."""
     if not snapshot:
-        values = {"at": max(each.at for each in made), "body": body()}
+        values = {"at": max(each.at for each in made), "body": body}
         connection.execute(insert(SnapshotTable).values(values))
         snapshot = int(connection.scalar(select(func.max(SnapshotTable.id))) or 0)
     connection.execute(

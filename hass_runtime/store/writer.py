@@ -217,7 +217,10 @@ class Writer:
         ``snapshot`` is what an earlier call gave for the same view: then ``body`` is not asked. Returns its
         number.
         """
-        return self._write(lambda connection: decided.put(connection, made, body, snapshot))
+        packed = (
+            b"" if snapshot else body()
+        )  # before the lease's row is locked: it takes a while in a large cloud
+        return self._write(lambda connection: decided.put(connection, made, packed, snapshot))
 
     def forget_decided(self, keep: int) -> None:
         """Forget what the decisions of ended incidents were made from, but for the ``keep`` newest."""

@@ -225,6 +225,7 @@ def cloud_of(hosts: list[str], each: int) -> Iterator[tuple[OpenStackProcess, Ad
             rows,
             memory_mb=RESERVED + TINY * (each + 3) + SPARE,
             spawn_seconds=0.0,
+            service_down_time=3600,  # a busy machine is not a dead host; what dies here is forced down
         )
         ends = process.start(START)
         try:
