@@ -1,7 +1,7 @@
 """Makes docs/explain.md: an incident explained, judged again by stricter policies, and saved as a scenario.
 
-The incident is that of tests/scenarios/power_cut, played by the simulator; what is printed is what the code behind
-`hass explain` and `hass replay` says of it.
+The incident is that of tests/scenarios/power_cut, played by the simulator; what is printed is what the code
+behind `hass explain` and `hass replay` says of it.
 
 Usage: docs/explain_page.py [--check]
 """
@@ -27,22 +27,24 @@ _HEAD = """# Explain and replay
 
 <!-- made by `make docs`: change the code that it comes from, not this -->
 
-Every decision of an incident is kept with what it was made from: the readings of its host, how the other hosts
-looked, the policy and the symptom table. So it can be said afterwards why it was decided as it was, and what another
-policy would have decided. What is kept is bounded: 60 decisions of an incident (the first 15 and the newest), and of
-the 200 newest incidents; hosts with which nothing was wrong by name only, evidence to 300 characters; no password.
+Every decision of an incident is kept with what it was made from: the readings of its host, how the other
+hosts looked, the policy and the symptom table. So it can be said afterwards why it was decided as it was,
+and what another policy would have decided. What is kept is bounded: 60 decisions of an incident (the first
+15 and the newest), and of the 200 newest incidents; hosts with which nothing was wrong by name only,
+evidence to 300 characters; no password.
 
 ## `hass explain INCIDENT`
 
-For each decision: what had been read, and how long before; which row of the symptom table matched, and why those
-above it did not; each gate that was asked, and what it said. `-f json` and `GET /v1/incidents/N/explanation` have the
-same as data. Incidents that were held, or cleared, are explained like all others.
+For each decision: what had been read, and how long before; which row of the symptom table matched, and why
+those above it did not; each gate that was asked, and what it said. `-f json` and `GET
+/v1/incidents/N/explanation` have the same as data. Incidents that were held, or cleared, are explained like
+all others.
 
     $ hass explain 1
 {explained}
 
-(Of the simulator's power cut, its first two decisions.) A HASS that would now decide otherwise from the same readings
-says so: it is another version than the one that decided.
+(Of the simulator's power cut, its first two decisions.) A HASS that would now decide otherwise from the
+same readings says so: it is another version than the one that decided.
 
 ## `hass replay INCIDENT`
 
@@ -51,8 +53,8 @@ says so: it is another version than the one that decided.
     hass replay 1 --policy table.yml       # another symptom table
     hass replay 1 --save incident.yml      # as a scenario, for `hass simulate`
 
-It runs on a controller: it reads the database that `--config` names, and asks nobody else. Exit status: 0 the same
-would be done, 1 something else, 2 it cannot be told.
+It runs on a controller: it reads the database that `--config` names, and asks nobody else. Exit status: 0
+the same would be done, 1 something else, 2 it cannot be told.
 
 The same power cut, with `storm_threshold = 0.2`:
 
@@ -62,14 +64,15 @@ And with `polling_threshold = 5`:
 
 {slow}
 
-The comparison ends at the first moment at which one policy acts and the other does not: what was read later was read
-in a world in which HASS did what it did. To see what would have followed, save the incident and play it.
+The comparison ends at the first moment at which one policy acts and the other does not: what was read later
+was read in a world in which HASS did what it did. To see what would have followed, save the incident and
+play it.
 
 ## `hass replay INCIDENT --save FILE`
 
-The cluster as it was, the recorded settings, and what must have happened for the hosts to be read as they were, with
-the fault as an expectation. Hosts that were left out of the incident carry one instance each, since nobody recorded
-theirs.
+The cluster as it was, the recorded settings, and what must have happened for the hosts to be read as they
+were, with the fault as an expectation. Hosts that were left out of the incident carry one instance each,
+since nobody recorded theirs.
 
 {saved}
 
