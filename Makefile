@@ -86,6 +86,7 @@ mutations: dev
 
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/decisions.py
+	$(BIN)/python benchmarks/readiness.py
 	$(BIN)/python benchmarks/simulation.py
 	$(BIN)/python benchmarks/recovery.py
 
@@ -94,6 +95,8 @@ docs: $(VENV)/.ready
 	$(BIN)/hass policy docs --write .
 	$(BIN)/python docs/guide_coverage.py
 	$(BIN)/python docs/inventory_example.py
+	$(BIN)/python docs/plan_page.py
+	$(BIN)/python docs/explain_page.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible build dist *.egg-info hass-report*.html

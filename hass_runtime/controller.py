@@ -10,23 +10,26 @@ import logging
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hass_runtime.decide.decisions import CloseIncident
 from hass_runtime.decide.plan import decide
 from hass_runtime.decide.view import Policy, View
 from hass_runtime.domain import HostState, Layer, Reading
+from hass_runtime.explain.chronicle import Chronicle
 from hass_runtime.leader import Leadership
 from hass_runtime.memory import Memory
 from hass_runtime.remedy.execute import Executor, Launches
 from hass_runtime.remedy.runs import RunEvent
 from hass_runtime.settings import ControllerSettings
-from hass_runtime.store import Lease, LeaseLost, Store, StoreError, Writer
+from hass_runtime.store import Decided, Lease, LeaseLost, Store, StoreError, Writer
 
 log = logging.getLogger(__name__)
 
 ROUNDS = 20  # a host goes through fewer states than this in one cycle; more means that decisions disagree
 REFRESH = 30.0  # seconds after which an unchanged reading is written again, so that its age can be judged
+EXPLAINED = 200  # incidents of which it is kept what they were decided from
 LOOKED_AT_FASTER = frozenset({HostState.SUSPECT, HostState.FAULTY, HostState.HELD, HostState.RESTORING})
 
 
@@ -80,6 +83,8 @@ class Controller:
         self._cycled_at = monotonic()
         self._failing = ""
         self._blind: Mapping[Layer, str] = {}
+        self.seen: View | None = None
+        """What the last cycle that decided left as it is; frozen, for other threads to look at."""
 
     # -- the cycle -------------------------------------------------------------------------------------
 
@@ -145,13 +150,38 @@ class Controller:
             self._tell_blind(view)
             decisions = decide(view)
             if not decisions:
+                self.seen = view
                 return
+            chronicle = Chronicle(view, decisions)
+            self._keep(chronicle.known, chronicle, writer)
             for decision in decisions:
                 if self.leadership.tick() is None:  # many hosts and a slow database take their time
                     raise LeaseLost("it ran out while decisions were carried out")
                 self._executor.beat()
                 self._executor.carry_out(decision, writer)
+            self._keep(chronicle.opened(self.memory.incidents), chronicle, writer)
+            if any(isinstance(decision, CloseIncident) for decision in decisions):
+                self._keep_less(writer)
         log.error("BUG: no end of decisions after %d rounds, the last were %r", ROUNDS, decisions)
+
+    def _keep(self, made: Sequence[Decided], chronicle: Chronicle, writer: Writer) -> None:
+        """Keep what was decided with what it was made from. Who cannot explain himself acts all the same."""
+        if not made:
+            return
+        try:
+            chronicle.snapshot = writer.put_decided(made, chronicle.body, chronicle.snapshot)
+        except LeaseLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - see `_follow`
+            self.store.check()
+            log.error("what %d decisions were made from cannot be kept: %s", len(made), error)
+
+    def _keep_less(self, writer: Writer) -> None:
+        try:
+            writer.forget_decided(EXPLAINED)
+        except StoreError as error:
+            self.store.check()
+            log.error("what old decisions were made from cannot be forgotten: %s", error)
 
     def _tell_blind(self, view: View) -> None:
         for layer in view.blind.keys() - self._blind.keys():
@@ -200,6 +230,7 @@ class Controller:
             log.error("standing by: %s", why)
             self._executor.cancel_all(why)
         self._epoch = 0
+        self.seen = None
         self._events.clear()
 
     def stop_all(self, reason: str, seconds: float) -> None:

@@ -25,6 +25,7 @@ from hass_runtime.memory import GATEWAY
 from hass_runtime.remedy.playbooks import Shelf
 from hass_runtime.settings import ControllerSettings
 from hass_runtime.store import Store, StoreError
+from hass_runtime.survey.keeper import Surveyor, survey_of
 from hass_runtime.table import read_table
 
 log = logging.getLogger(__name__)
@@ -126,8 +127,10 @@ def run(settings: ControllerSettings) -> int:
     if not _migrate(store, told_to_stop):
         return 0
     work = Loop(settings, store, detectors_of(settings), policy)
+    surveyor = Surveyor(survey_of(settings), lambda: work.controller.seen, settings.paths)
     try:
-        api = serve(create_app(store, work.controller.health), settings.rest.host, settings.rest.port)
+        app = create_app(store, work.controller.health, surveyor)
+        api = serve(app, settings.rest.host, settings.rest.port)
     except OSError as error:
         log.error(
             "the REST interface cannot listen on %s:%d: %s", settings.rest.host, settings.rest.port, error
@@ -135,10 +138,12 @@ def run(settings: ControllerSettings) -> int:
         return 1
     loop = threading.Thread(target=work.run, name="loop")
     loop.start()
+    surveyor.start()
     log.info("controller %s watches %d hosts", settings.controller.name, len(settings.hosts))
     while loop.is_alive() and not told_to_stop.wait(1.0):
         pass
     work.stop()
+    surveyor.stop()
     loop.join()
     api.close()
     store.close()

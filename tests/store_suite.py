@@ -6,6 +6,7 @@ No SQL here, only what a store takes and tells: whatever else claims to be a sto
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -30,7 +31,8 @@ from hass_runtime.domain import (
     StepStatus,
     Verdict,
 )
-from hass_runtime.store import Lease, Store, StoreError, Writer
+from hass_runtime.store import Decided, Lease, Store, StoreError, Writer
+from hass_runtime.store.decided import MOST
 
 FAULT = Fault(
     "compute1",
@@ -383,6 +385,59 @@ def test_a_move_is_told_again_and_again(store: Store, writer: Writer, incident: 
 
 
 # What people want: pauses and orders
+
+
+def test_what_was_decided_is_kept_with_its_snapshot_which_is_made_once(
+    store: Store, writer: Writer, incident: Incident
+) -> None:
+    asked: list[str] = []
+
+    def body() -> bytes:
+        asked.append("body")
+        return b"\x00view\xff" * 20_000  # more than MariaDB's BLOB holds
+
+    held = Decided(incident.id, 5.0, "held", "storm", "many are down", (("compute2", "fencing", "p"),))
+    number = writer.put_decided([held], body)
+    opened = Decided(incident.id, 5.0, "opened", "power", "off")
+    assert writer.put_decided([opened], body, number) == number
+    assert len(asked) <= 1  # in memory it is made when it is asked for
+    found = store.decided(incident.id)
+    assert found == [replace(held, snapshot=number), replace(opened, snapshot=number)]
+    assert store.snapshot(number) == b"\x00view\xff" * 20_000
+    assert store.snapshot(number + 1) is None
+    assert store.decided(incident.id + 1) == []
+
+
+def test_of_very_many_decisions_the_first_and_the_newest_are_kept(
+    store: Store, writer: Writer, incident: Incident
+) -> None:
+    numbers = []
+    for at in range(MOST + 10):
+        made = Decided(incident.id, float(at), "held", "rate", "others run")
+        numbers.append(writer.put_decided([made], lambda: b"view"))
+    kept = [int(each.at) for each in store.decided(incident.id)]
+    assert len(kept) == MOST
+    assert kept[: MOST // 4] == list(range(MOST // 4))
+    assert kept[MOST // 4 :] == list(range(MOST // 4 + 10, MOST + 10))
+    assert store.snapshot(numbers[MOST // 4]) is None
+    assert store.snapshot(numbers[0]) == store.snapshot(numbers[-1]) == b"view"
+
+
+def test_of_old_ended_incidents_it_is_forgotten_what_was_decided(
+    store: Store, writer: Writer, incident: Incident
+) -> None:
+    shared = writer.put_decided([Decided(incident.id, 1.0, "opened", "power", "off")], lambda: b"one")
+    writer.forget_decided(0)
+    assert len(store.decided(incident.id)) == 1  # it has no end yet
+    writer.close_incident(incident.id, Outcome.CLEARED, "back", 2.0)
+    later = writer.open_incident("compute1", FAULT, "again", 3.0)
+    own = writer.put_decided([Decided(later.id, 3.0, "opened", "power", "off")], lambda: b"two")
+    writer.forget_decided(2)
+    assert store.snapshot(shared) == b"one"
+    writer.forget_decided(1)
+    assert (store.decided(incident.id), store.snapshot(shared)) == ([], None)
+    assert store.snapshot(own) == b"two"
+    assert store.incident(incident.id) is not None
 
 
 def test_a_pause_of_everything_is_the_switch(store: Store) -> None:

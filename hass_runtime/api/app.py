@@ -8,17 +8,19 @@ from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
+from hass_runtime.api.outlook import Outlook, outlook
 from hass_runtime.api.views import Health, load_openapi, views
 from hass_runtime.store import Store, StoreError
 
 logger = logging.getLogger(__name__)
 
 
-def create_app(store: Store, health: Health) -> Flask:
+def create_app(store: Store, health: Health, surveyor: Outlook | None = None) -> Flask:
     """The application over a store.
 
-    ``health`` gives what /healthz answers: a mapping with at least ``status``: ok, standby or stale.
-    Errors are ``{"error": {"code": int, "title": str, "message": str}}``; a database that is down is a 503.
+    ``surveyor`` knows readiness and plans; without one nothing of them is told. ``health`` gives what
+    /healthz answers: a mapping with at least ``status``: ok, standby or stale. Errors are ``{"error":
+    {"code": int, "title": str, "message": str}}``; a database that is down is a 503.
     """
     app = Flask("hass_runtime.api", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -26,7 +28,9 @@ def create_app(store: Store, health: Health) -> Flask:
     app.extensions["hass_store"] = store
     app.extensions["hass_health"] = health
     app.extensions["hass_openapi"] = load_openapi()
+    app.extensions["hass_surveyor"] = surveyor
     app.register_blueprint(views)
+    app.register_blueprint(outlook)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(StoreError, _store_error)
     app.register_error_handler(Exception, _crash)

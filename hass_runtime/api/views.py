@@ -12,6 +12,8 @@ from flask import Blueprint, abort, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from hass_runtime.api import render
+from hass_runtime.explain import story
+from hass_runtime.explain.recorded import recorded
 from hass_runtime.store import Store
 
 Health = Callable[[], Mapping[str, Any]]
@@ -45,20 +47,20 @@ def healthz() -> ResponseReturnValue:
 
 @views.get("/v1/hosts")
 def hosts() -> ResponseReturnValue:
-    _known_arguments()
+    known_arguments()
     return jsonify({"hosts": [render.host(row) for row in _store().hosts()]})
 
 
 @views.get("/v1/incidents")
 def incidents() -> ResponseReturnValue:
-    _known_arguments("limit", "host", "open")
+    known_arguments("limit", "host", "open")
     found = _store().incidents(limit=_limit(), host=request.args.get("host"), open_only=_flag("open"))
     return jsonify({"incidents": [render.incident(item) for item in found]})
 
 
 @views.get("/v1/incidents/<int:id>")
 def incident(id: int) -> ResponseReturnValue:
-    _known_arguments()
+    known_arguments()
     store = _store()
     found = store.incident(id) if id <= ID_MOST else None
     if found is None:
@@ -66,21 +68,32 @@ def incident(id: int) -> ResponseReturnValue:
     return jsonify(render.history(found, store.steps(id), store.moves(id), store.runs(id)))
 
 
+@views.get("/v1/incidents/<int:id>/explanation")
+def explanation(id: int) -> ResponseReturnValue:
+    known_arguments()
+    store = _store()
+    found = store.incident(id) if id <= ID_MOST else None
+    if found is None:
+        abort(404, f"there is no incident {id}")
+    made, views = recorded(store, id)
+    return jsonify(story.data(found, made, views, render.moment))
+
+
 @views.get("/v1/switch")
 def switch() -> ResponseReturnValue:
-    _known_arguments()
+    known_arguments()
     return jsonify(render.switch(_store().pauses(time.time())))
 
 
 @views.get("/v1/orders")
 def orders() -> ResponseReturnValue:
-    _known_arguments()
+    known_arguments()
     return jsonify({"orders": [render.order(item) for item in _store().orders(time.time())]})
 
 
 @views.get("/v1/choices")
 def choices() -> ResponseReturnValue:
-    _known_arguments()
+    known_arguments()
     return jsonify({"choices": [render.choice(item) for item in _store().choices()]})
 
 
@@ -94,7 +107,7 @@ def _store() -> Store:
     return store
 
 
-def _known_arguments(*names: str) -> None:
+def known_arguments(*names: str) -> None:
     """Refuse a misspelt filter: to ignore it would answer another question than the one that was asked."""
     for name in request.args:
         if name not in names:

@@ -23,6 +23,12 @@ COMMANDS = {
     "status": Entry("hass_runtime.cli.views:status", "How the hosts are, and what goes on."),
     "incidents": Entry("hass_runtime.cli.views:incidents", "List incidents, the newest first."),
     "incident": Entry("hass_runtime.cli.views:incident", "Show one incident, or write a report of it."),
+    "readiness": Entry(
+        "hass_runtime.cli.outlook:readiness", "Would everything come back if a host died now?"
+    ),
+    "plan": Entry("hass_runtime.cli.outlook:plan", "Say what would be done about a failure, and do nothing."),
+    "explain": Entry("hass_runtime.cli.explain:explain", "Say why an incident was decided as it was."),
+    "replay": Entry("hass_runtime.cli.explain:replay", "Judge an incident again, by another policy."),
     "disarm": Entry("hass_runtime.cli.switch:disarm", "Stop HASS from acting; it goes on watching."),
     "arm": Entry("hass_runtime.cli.switch:arm", "Let HASS act again."),
     "maintenance": Entry("hass_runtime.cli.orders:maintenance", "Take a host out of service, or end that."),

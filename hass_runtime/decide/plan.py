@@ -57,6 +57,13 @@ def decide(view: View) -> tuple[Decision, ...]:
     return tuple(done)
 
 
+def decide_host(view: View, name: str) -> tuple[Decision, ...]:
+    """What is to be done about this host alone, as `decide` would say it: for who explains, or asks what
+    if.
+    """
+    return tuple(_host(view, view.hosts[name]))
+
+
 def _host(view: View, host: HostView) -> list[Decision]:
     incident = host.incident
     if host.running:

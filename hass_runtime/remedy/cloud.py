@@ -80,6 +80,12 @@ def connect(settings: ControllerSettings, workers: int | None = None) -> Cloud:
     ``workers`` is how many threads will use it at once, by default the settings' evacuate_workers. Neither
     clouds.yaml nor OS_* variables are read: the configuration file alone says which cloud it is.
     """
+    connection = connection_of(settings, workers)
+    return Cloud(connection, settings.recovery.evacuate_microversion, settings.openstack.auth_url.rstrip("/"))
+
+
+def connection_of(settings: ControllerSettings, workers: int | None = None) -> Connection:
+    """What `connect` talks through: bounded in time, and it sends nothing before the first call."""
     os_ = settings.openstack
     url = os_.auth_url.rstrip("/")
     connection = Connection(
@@ -103,7 +109,7 @@ def connect(settings: ControllerSettings, workers: int | None = None) -> Cloud:
     )
     for scheme in ("http://", "https://"):
         connection.session.session.mount(scheme, pool)
-    return Cloud(connection, settings.recovery.evacuate_microversion, url)
+    return connection
 
 
 class Cloud:

@@ -22,9 +22,10 @@ from hass_runtime.domain import (
     Step,
     Verdict,
 )
+from hass_runtime.simulator.journal_decided import Decisions
 from hass_runtime.simulator.journal_writer import JournalWriter
 from hass_runtime.store import words
-from hass_runtime.store.records import HostRow, LayerRow, Lease, LeaseLost, Run, StoreError
+from hass_runtime.store.records import Decided, HostRow, LayerRow, Lease, LeaseLost, Run, StoreError
 
 _WIDEST_FIRST = list(Scope)
 _LAYERS = list(Layer)
@@ -59,6 +60,7 @@ class Journal:
         self.running: dict[str, Run] = {}
         self.step_rows: dict[int, dict[tuple[str, str | int], Step]] = {}
         self.move_rows: dict[int, dict[str, Move]] = {}
+        self.decisions = Decisions()
         self.step_count = 0
         self._lease: Lease | None = None
         self._epoch = 0
@@ -172,6 +174,15 @@ class Journal:
     def unfinished_runs(self) -> list[Run]:
         self.check()
         return _in_order(self.running.values())
+
+    def decided(self, id: int) -> list[Decided]:
+        self.check()
+        return list(self.decisions.made.get(id, ()))
+
+    def snapshot(self, id: int) -> bytes | None:
+        self.check()
+        body = self.decisions.bodies.get(id)
+        return None if body is None else body()
 
     # What people want
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from hass_runtime.domain import (
     StepStatus,
 )
 from hass_runtime.store import words
-from hass_runtime.store.records import HostRow, Lease, Run, StoreError
+from hass_runtime.store.records import Decided, HostRow, Lease, Run, StoreError
 
 if TYPE_CHECKING:
     from hass_runtime.simulator.journal import Journal
@@ -266,6 +266,17 @@ class JournalWriter:
     def _next_step(self) -> int:
         self._journal.step_count += 1
         return self._journal.step_count
+
+    def put_decided(self, made: Sequence[Decided], body: Callable[[], bytes], snapshot: int = 0) -> int:
+        self._journal.guard(self.lease)
+        return self._journal.decisions.put(made, body, snapshot)
+
+    def forget_decided(self, keep: int) -> None:
+        self._journal.guard(self.lease)
+        incidents = self._journal.all_incidents
+        kept = set(sorted(incidents)[-keep:])
+        ended = [id for id, each in incidents.items() if each.closed_at is not None and id not in kept]
+        self._journal.decisions.forget(ended)
 
     def put_move(self, move: Move) -> None:
         now = replace(

@@ -12,17 +12,21 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 NAME = String(255)
 WORD = String(32)
 # SQLite numbers the rows by itself only for a column of exactly this type.
 COUNTER = BigInteger().with_variant(Integer(), "sqlite")
+# MariaDB's BLOB holds 64 KiB.
+BODY = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb")
 MARIADB = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -204,3 +208,30 @@ class ChoiceTable(Base):
     operator: Mapped[str] = mapped_column(NAME)
     at: Mapped[float] = mapped_column(Double)
     ended_at: Mapped[float | None] = mapped_column(Double)
+
+
+class SnapshotTable(Base):
+    """A view from which decisions were made, see `explain.snapshot`: shared by all incidents of that
+    moment.
+    """
+
+    __tablename__ = "snapshot"
+    __table_args__ = MARIADB
+    id: Mapped[int] = mapped_column(COUNTER, primary_key=True, autoincrement=True)
+    at: Mapped[float] = mapped_column(Double)
+    body: Mapped[bytes] = mapped_column(BODY)
+
+
+class DecidedTable(Base):
+    """One decision of an incident. ``launched`` is JSON: see `records.Decided`."""
+
+    __tablename__ = "decided"
+    __table_args__ = MARIADB
+    id: Mapped[int] = mapped_column(COUNTER, primary_key=True, autoincrement=True)
+    incident: Mapped[int] = mapped_column(COUNTER, ForeignKey("incident.id", ondelete="CASCADE"), index=True)
+    at: Mapped[float] = mapped_column(Double)
+    kind: Mapped[str] = mapped_column(WORD)
+    what: Mapped[str] = mapped_column(NAME)
+    words: Mapped[str] = mapped_column(Text)
+    launched: Mapped[str] = mapped_column(Text)
+    snapshot: Mapped[int] = mapped_column(COUNTER, ForeignKey("snapshot.id"), index=True)

@@ -83,3 +83,21 @@ class Run:
     reason: str
     started_at: float
     finished_at: float | None
+
+
+@dataclass(frozen=True)
+class Decided:
+    """One decision of an incident, and the snapshot that it was made from.
+
+    ``kind`` is opened, escalated, held, launched, cancelled, settled or closed; ``what`` the fault, gate,
+    playbook or outcome that it is about. ``launched`` are (host, state, playbook) of the remedies that were
+    launched before it, from the same snapshot: they counted already. ``snapshot`` is 0 until it is stored.
+    """
+
+    incident: int
+    at: float
+    kind: str
+    what: str
+    words: str
+    launched: tuple[tuple[str, str, str], ...] = ()
+    snapshot: int = 0

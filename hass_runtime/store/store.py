@@ -12,12 +12,12 @@ from typing import TypeVar
 from sqlalchemy import Connection, select
 
 from hass_runtime.domain import Choice, Incident, Layer, Move, Order, OrderKind, Pause, Scope, Step
-from hass_runtime.store import choices, orders, rows, switch, words
+from hass_runtime.store import choices, decided, orders, rows, switch, words
 from hass_runtime.store import engine as engines
 from hass_runtime.store import lease as leases
 from hass_runtime.store import migrate as migrations
 from hass_runtime.store.models import HostTable, IncidentTable, MoveTable, ReadingTable, RunTable, StepTable
-from hass_runtime.store.records import HostRow, LayerRow, Lease, Run
+from hass_runtime.store.records import Decided, HostRow, LayerRow, Lease, Run
 from hass_runtime.store.writer import Writer
 
 T = TypeVar("T")
@@ -141,6 +141,14 @@ class Store:
             select(RunTable).where(RunTable.finished_at.is_(None)).order_by(RunTable.started_at, RunTable.id)
         )
         return self._read(lambda connection: [rows.run(row) for row in connection.execute(query)])
+
+    def decided(self, id: int) -> list[Decided]:
+        """What was decided in an incident, the oldest first, as far as it is still kept."""
+        return self._read(lambda connection: decided.of(connection, id))
+
+    def snapshot(self, id: int) -> bytes | None:
+        """A snapshot that `Decided` names, for `explain.snapshot.unpack`."""
+        return self._read(lambda connection: decided.body(connection, id))
 
     # What people want
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,11 +22,11 @@ from hass_runtime.domain import (
     StepStatus,
     Verdict,
 )
+from hass_runtime.store import decided, orders, rows, words
 from hass_runtime.store import engine as engines
 from hass_runtime.store import lease as leases
-from hass_runtime.store import orders, rows, words
 from hass_runtime.store.models import HostTable, IncidentTable, MoveTable, ReadingTable, RunTable, StepTable
-from hass_runtime.store.records import Lease, StoreError
+from hass_runtime.store.records import Decided, Lease, StoreError
 
 T = TypeVar("T")
 WITHOUT_END = (Outcome.OPEN, Outcome.HELD)
@@ -222,6 +222,21 @@ class Writer:
     def end_order(self, id: int, at: float) -> None:
         """A person's order was carried out. One that has ended already keeps its end."""
         self._write(lambda connection: orders.end(connection, id, at))
+
+    def put_decided(self, made: Sequence[Decided], body: Callable[[], bytes], snapshot: int = 0) -> int:
+        """Keep what was decided and, once, the snapshot that it was made from; see `decided.put`.
+
+        ``snapshot`` is what an earlier call gave for the same view: then ``body`` is not asked. Returns its
+        number.
+        """
+        packed = (
+            b"" if snapshot else body()
+        )  # before the lease's row is locked: it takes a while in a large cloud
+        return self._write(lambda connection: decided.put(connection, made, packed, snapshot))
+
+    def forget_decided(self, keep: int) -> None:
+        """Forget what the decisions of ended incidents were made from, but for the ``keep`` newest."""
+        self._write(lambda connection: decided.forget(connection, keep))
 
     # Runs, steps and moves
 

@@ -53,7 +53,8 @@ options:
   checks:
     description:
       - Each entry has a C(name), a C(guide) (the step of the guide, a string such as "3.4") and one of
-        C(command), C(unit), C(port), C(file), C(value) and C(problem). Keys whose value is null are as good as absent.
+        C(command), C(unit), C(port), C(file), C(value) and C(problem). Keys whose value is null are as
+        good as absent.
       - C(hint) is shown when the check fails.
       - C(skip) is a reason not to run the check; it becomes a row with the status C(skipped). An empty string
         or false runs the check. An entry with a reason needs none of the six.

@@ -500,7 +500,9 @@ def test_each_item_of_a_loop_keeps_its_rows(played):
 
 def test_a_bad_entry_fails_the_task_in_one_line(played):
     _, out = played
-    assert out["bad"]["msg"] == ("checks[1] (n): command: one of command, unit, port, file, value, problem is missing")
+    assert out["bad"]["msg"] == (
+        "checks[1] (n): command: one of command, unit, port, file, value, problem is missing"
+    )
 
 
 def test_the_environment_is_not_in_what_ansible_prints(played):

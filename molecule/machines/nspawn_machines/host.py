@@ -113,7 +113,7 @@ def mirrors() -> dict[str, str]:
 
 
 def sources(release: str) -> str:
-    """sources.list of a machine: the host's mirrors. Empty on a host without: what debootstrap writes stays."""
+    """sources.list of a machine: the host's mirrors. Empty without any: what debootstrap writes stays."""
     return "".join(f"deb {address} {release}{suffix} main\n" for suffix, address in sorted(mirrors().items()))
 
 
