@@ -86,6 +86,7 @@ class Api:
         answers: dict[str, Callable[[dict[str, str]], Any]] = {
             "/os-services": self._services,
             "/servers/detail": self._page,
+            "/os-aggregates": lambda query: {"aggregates": []},
             "/os-server-groups": lambda query: {"server_groups": []},
             "/resource_providers": lambda query: {
                 "resource_providers": [{"uuid": f"rp-{name}", "name": name} for name in self.names]

@@ -127,7 +127,7 @@ def run(settings: ControllerSettings) -> int:
     if not _migrate(store, told_to_stop):
         return 0
     work = Loop(settings, store, detectors_of(settings), policy)
-    surveyor = Surveyor(survey_of(settings), lambda: work.controller.seen, settings.paths)
+    surveyor = Surveyor(survey_of(settings, store.choices), lambda: work.controller.seen, settings.paths)
     try:
         app = create_app(store, work.controller.health, surveyor)
         api = serve(app, settings.rest.host, settings.rest.port)

@@ -29,6 +29,7 @@ class Shape:
 class Instance:
     """An instance by Nova. ``zone`` is the availability zone that it was asked for, "" for any; ``group``
     the id of its server group. ``local_disk``: its root disk is a file of its host's, not a volume.
+    ``left_alone`` is why the policy leaves it alone, "" when it is protected.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Instance:
     group: str = ""
     local_disk: bool = True
     needs: frozenset[Need] = frozenset()
+    left_alone: str = ""
 
 
 @dataclass(frozen=True)

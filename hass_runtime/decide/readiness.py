@@ -6,7 +6,7 @@ and group, and by the room that is left elsewhere once those before it have take
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -97,16 +97,8 @@ ADVICE = {
     "agent_silent": "start the agent of the host, and see that it has the same polling_key",
 }
 
-Protected = Callable[[Instance], str]
-"""Why an instance is left alone by policy, "" when it is protected."""
 
-
-def everything(instance: Instance) -> str:
-    """The policy that protects all instances."""
-    return ""
-
-
-def assess(view: View, facts: CloudFacts, left_alone: Protected = everything) -> Readiness:
+def assess(view: View, facts: CloudFacts) -> Readiness:
     """Readiness of every host of the view, by name."""
     floor = Floor(facts, usable_hosts(view, facts))
     by_host: dict[str, list[Instance]] = {name: [] for name in view.hosts}
@@ -115,11 +107,8 @@ def assess(view: View, facts: CloudFacts, left_alone: Protected = everything) ->
             by_host[each.host].append(each)
     for instances in by_host.values():
         instances.sort(key=order)
-    hosts = tuple(
-        of_host(view, view.hosts[name], facts, floor, by_host[name], left_alone)
-        for name in sorted(view.hosts)
-    )
-    return Readiness(facts.at, hosts, _can_lose(floor, by_host, left_alone), facts.calls)
+    hosts = tuple(of_host(view, view.hosts[name], facts, floor, by_host[name]) for name in sorted(view.hosts))
+    return Readiness(facts.at, hosts, _can_lose(floor, by_host), facts.calls)
 
 
 def order(instance: Instance) -> tuple[int, str, str]:
@@ -146,7 +135,6 @@ def of_host(
     facts: CloudFacts,
     floor: Floor,
     instances: list[Instance],
-    left_alone: Protected = everything,
 ) -> HostReady:
     """Readiness of one host; ``instances`` are its own, in the order in which they are moved."""
     problems = list(_of_agent(host))
@@ -157,7 +145,7 @@ def of_host(
     told: dict[str, InstanceReady] = {}
     movable = []
     for each in instances:
-        early = _refused(each, left_alone)
+        early = _refused(each)
         if early is not None:
             told[each.id] = early
         else:
@@ -184,11 +172,10 @@ def of_host(
     return HostReady(host.name, shut is not None, tuple(problems), tuple(told[each.id] for each in instances))
 
 
-def _refused(instance: Instance, left_alone: Protected) -> InstanceReady | None:
+def _refused(instance: Instance) -> InstanceReady | None:
     """What is decided before it is asked for a place."""
-    why = left_alone(instance)
-    if why:
-        return InstanceReady(instance, Back.LEFT, "", Problem("policy", why, ""))
+    if instance.left_alone:
+        return InstanceReady(instance, Back.LEFT, "", Problem("policy", instance.left_alone, ""))
     if instance.vm_state not in EVACUABLE:
         words = f"it is {instance.vm_state}: Nova evacuates only what is active, stopped or in error"
         return InstanceReady(instance, Back.NO, "", Problem("state", words, ADVICE["state"]))
@@ -209,7 +196,7 @@ def _of_agent(host: HostView) -> list[Problem]:
     return []
 
 
-def _can_lose(floor: Floor, by_host: Mapping[str, list[Instance]], left_alone: Protected) -> int:
+def _can_lose(floor: Floor, by_host: Mapping[str, list[Instance]]) -> int:
     """How many of the fullest hosts may die together, as far as there is room for what can move at all."""
 
     def load(name: str) -> int:
@@ -218,7 +205,7 @@ def _can_lose(floor: Floor, by_host: Mapping[str, list[Instance]], left_alone: P
     fullest = sorted(by_host, key=lambda name: (-load(name), name))
     for number in range(1, min(MOST_LOST, len(fullest) - 1) + 1):
         dead = fullest[:number]
-        movable = [each for name in dead for each in by_host[name] if _refused(each, left_alone) is None]
+        movable = [each for name in dead for each in by_host[name] if _refused(each) is None]
         places = floor.place(sorted(movable, key=order), dead)
         if any(not place.target for place in places.values()):
             return number - 1

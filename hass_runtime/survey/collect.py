@@ -1,8 +1,8 @@
 """Asks Nova and Placement for the facts that readiness is made from: listings, never one call a host.
 
-A survey takes one call for the compute services, one for the names of the providers and one for what all of
-them have left, one a page of instances and server groups, and one for each shape of instance (`MOST_SHAPES`
-at most): Placement itself says which hosts could take one of that shape.
+A survey takes one call for the compute services, one for the aggregates, one for the names of the providers
+and one for what all of them have left, one a page of instances and server groups, and one for each shape of
+instance (`MOST_SHAPES` at most): Placement itself says which hosts could take one of that shape.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from openstack import exceptions as sdk
 from openstack.connection import Connection
 
 from hass_runtime.decide.cloud_facts import CloudFacts, Compute, Group, Instance, Need, Shape
+from hass_runtime.decide.protection import Aggregate
 from hass_runtime.remedy.cloud import NOVA_COMPUTE, READ_MICROVERSION, version_tuple
 from hass_runtime.remedy.nova import PRIORITY_KEY, CloudError, parse_priority
+from hass_runtime.survey.policy import Policy, everything, traits_of
 
 NEWEST = (2, 98)
 """The microversion that tells the zone that was asked for (2.96) and an image's properties (2.98)."""
@@ -31,20 +33,23 @@ MOST_SHAPES = 32
 _DEVICES = ("pci_passthrough:alias", "resources:VGPU", "resources:PGPU")
 
 
-def collect(connection: Connection, at: float, shared_storage: bool) -> CloudFacts:
+def collect(
+    connection: Connection, at: float, shared_storage: bool, policy: Policy = everything
+) -> CloudFacts:
     """One survey. Raises CloudError, in a line, when Nova or Placement does not answer as it should."""
-    return _Survey(connection).facts(at, shared_storage)
+    return _Survey(connection, policy).facts(at, shared_storage)
 
 
 class _Survey:
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, policy: Policy) -> None:
+        self._policy = policy
         self._nova = connection.compute
         self._placement = connection.placement
         self.calls: Counter[str] = Counter()
 
     def facts(self, at: float, shared_storage: bool) -> CloudFacts:
         try:
-            instances = tuple(self._instances())
+            instances = tuple(self._instances(self._aggregates()))
             free = self._free()
             groups = dict(self._groups())
             shapes = Counter(each.shape for each in instances)
@@ -92,14 +97,25 @@ class _Survey:
             host = row["host"]
             yield Compute(host, row.get("zone") or "", row["status"] == "enabled", up, free.get(host))
 
-    def _instances(self) -> Iterator[Instance]:
+    def _aggregates(self) -> dict[str, tuple[Aggregate, ...]]:
+        """By host."""
+        found: dict[str, tuple[Aggregate, ...]] = {}
+        for row in self._get("nova", "/os-aggregates")["aggregates"]:
+            aggregate = Aggregate(row["name"], row.get("metadata") or {}, str(row["id"]))
+            for host in row.get("hosts") or ():
+                found[host] = (*found.get(host, ()), aggregate)
+        return found
+
+    def _instances(self, aggregates: Mapping[str, tuple[Aggregate, ...]]) -> Iterator[Instance]:
         marker = ""
         for _ in range(MOST_PAGES):
             query = urlencode({"all_tenants": "1", "limit": PAGE, **({"marker": marker} if marker else {})})
             page = self._get("nova", f"/servers/detail?{query}")
             for row in page["servers"]:
-                if row.get("OS-EXT-SRV-ATTR:host"):
-                    yield to_instance(row)
+                host = row.get("OS-EXT-SRV-ATTR:host")
+                if host:
+                    why = self._policy(row["id"], host, traits_of(row, aggregates.get(host, ())))
+                    yield replace(to_instance(row), left_alone=why)
             # Who has a smaller limit than ours says that there is more by a link.
             if not page["servers"] or not page.get("servers_links"):
                 return

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from hass_runtime.decide.cloud_facts import CloudFacts
 from hass_runtime.decide.foresight import Plan, plan
 from hass_runtime.decide.readiness import Back, HostReady, Readiness, assess
 from hass_runtime.decide.view import View
+from hass_runtime.domain import Choice
 
 if TYPE_CHECKING:
     from hass_runtime.settings import ControllerSettings
@@ -143,14 +144,23 @@ def _why(host: HostReady) -> str:
     return "; ".join(words)
 
 
-def survey_of(settings: ControllerSettings) -> Callable[[float], CloudFacts]:
-    """Surveys the cloud of the configuration. Nothing is sent before the first one."""
+def survey_of(
+    settings: ControllerSettings, choices: Callable[[], Iterable[Choice]]
+) -> Callable[[float], CloudFacts]:
+    """Surveys the cloud of the configuration. Nothing is sent before the first one.
+
+    Args:
+        choices: what people chose for single instances; asked at every survey.
+    """
+    rules = {host.name: settings.protection[host.cluster] for host in settings.hosts}
 
     def survey(at: float) -> CloudFacts:
         from hass_runtime.remedy.cloud import connection_of
         from hass_runtime.survey.collect import collect
+        from hass_runtime.survey.policy import policy_of
 
+        policy = policy_of(rules, {each.instance: each for each in choices()})
         with connection_of(settings, workers=1) as connection:
-            return collect(connection, at, settings.network.shared_storage)
+            return collect(connection, at, settings.network.shared_storage, policy)
 
     return survey

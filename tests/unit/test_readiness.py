@@ -26,14 +26,16 @@ from hass_runtime.cli import client as clients
 from hass_runtime.cli.main import main
 from hass_runtime.decide.cloud_facts import CloudFacts, Compute, Group, Instance, Need, Shape
 from hass_runtime.decide.foresight import faults_of, plan
+from hass_runtime.decide.protection import Aggregate, Lists, Rules
 from hass_runtime.decide.readiness import ADVICE, Back, HostReady, assess
 from hass_runtime.decide.view import View
-from hass_runtime.domain import Gate, HostState, Layer, OrderKind, Pause
+from hass_runtime.domain import Choice, Gate, HostState, Layer, OrderKind, Pause
 from hass_runtime.remedy.nova import CloudError
 from hass_runtime.remedy.steps import steps_of
 from hass_runtime.settings.controller import shipped_playbooks
 from hass_runtime.survey.collect import collect, to_instance, to_shape
 from hass_runtime.survey.keeper import INTERVAL, STALE, NotKnown, Surveyor
+from hass_runtime.survey.policy import policy_of, traits_of
 
 PATHS: Any = SimpleNamespace(playbooks=shipped_playbooks(), own_playbooks=Path("/nonexistent"))
 ONE = Shape((("MEMORY_MB", 100), ("VCPU", 1)))
@@ -251,8 +253,10 @@ def test_an_agent_that_is_not_heard_or_too_old_is_told() -> None:
 
 
 def test_what_policy_leaves_alone_is_no_loss() -> None:
-    cloud = facts(instance("a", vm_state="paused"))
-    found = assess(well(), cloud, lambda each: "not protected: its project is out")
+    cloud = facts(
+        instance("a", vm_state="paused", left_alone="its project is p1, which is in leave_projects")
+    )
+    found = assess(well(), cloud)
     assert found.ready
     assert found.hosts[0].instances[0].back is Back.LEFT
 
@@ -309,6 +313,50 @@ def test_a_flavor_asks_placement_for_what_its_extra_specs_say() -> None:
     found = to_shape(ROW["flavor"], specs, local_disk=True)
     assert dict(found.resources) == {"PCPU": 2, "CUSTOM_GOLD": 3, "DISK_GB": 17}
     assert (found.required, found.forbidden) == (("HW_CPU_X86_AVX",), ("CUSTOM_OLD",))
+
+
+RULES = Rules(heed_images=True, flavors=Lists(leave=("m1.scratch",)), aggregates=Lists(leave=("lab",)))
+
+
+def detail(**more: Any) -> dict[str, Any]:
+    """A server as Nova details it."""
+    flavor = {**ROW["flavor"], "original_name": "m1.small"}
+    row = {"id": "i1", "name": "web", "tenant_id": "p1", "metadata": {}, "flavor": flavor, "image": ""}
+    return {**row, **more}
+
+
+@pytest.mark.parametrize(
+    ("more", "aggregates", "told"),
+    [
+        ({}, (), ""),
+        ({"metadata": {"hass:protect": "false"}}, (), "its metadata says hass:protect=false"),
+        (
+            {"flavor": {**ROW["flavor"], "original_name": "m1.scratch"}},
+            (),
+            "its flavor is m1.scratch, which is in leave_flavors",
+        ),
+        ({}, (Aggregate("lab"),), "which is in leave_aggregates"),
+        ({"id": "i2"}, (), "left alone one by one by kim: a test"),
+        # What only its image could decide is protected.
+        ({"image": {"id": "img"}}, (Aggregate("lab"),), ""),
+    ],
+)
+def test_a_survey_says_what_is_left_alone(
+    more: dict[str, Any], aggregates: tuple[Aggregate, ...], told: str
+) -> None:
+    choices = {"i2": Choice("i2", False, "a test", "kim", 0.0)}
+    row = detail(**more)
+    why = policy_of({"host1": RULES}, choices)(row["id"], "host1", traits_of(row, aggregates))
+    assert (told in why) if told else why == ""
+    assert policy_of({"host1": RULES}, choices)(row["id"], "host9", traits_of(row, aggregates)) == ""
+
+
+def test_what_the_policy_leaves_alone_is_told_and_takes_no_room() -> None:
+    left = instance("b", memory=9000, left_alone="its flavor is m1.scratch")
+    cloud = facts(instance("a"), left)
+    assert [each.back for each in of_host1(cloud).instances] == [Back.YES, Back.LEFT]
+    assert of_host1(cloud).ready
+    assert assess(well(), cloud).can_lose == assess(well(), facts(instance("a"))).can_lose
 
 
 class Broken:
