@@ -95,6 +95,7 @@ def settings_of(directory, ttl=0.6, hosts=HOSTS, name="ctl1"):
             drain_timeout=100.0,
             restart_timeout=100.0,
             evacuate_timeout=100.0,
+            return_delay=0.0,
         ),
     )
 

@@ -90,7 +90,10 @@ def test_a_view_that_is_read_back_decides_the_same(view: View) -> None:
     read = snapshot.unpack(snapshot.pack(view))
     assert decide(read) == decide(view)
     for name in view.hosts:
-        assert again.gates_of(read, name, FAILURE) == again.gates_of(view, name, FAILURE)
+        was, back = again.gates_of(view, name, FAILURE), again.gates_of(read, name, FAILURE)
+        if snapshot.is_well(view.hosts[name], view):  # kept without words, and gates quote those
+            was, back = ([(gate, bool(why)) for gate, why in told] for told in (was, back))
+        assert back == was
         assert read.hosts[name].fault == view.hosts[name].fault
 
 

@@ -284,7 +284,8 @@ def module_with(name, cloud, monkeypatch, **params):
 def test_nothing_is_evacuated_while_nova_takes_the_host_for_alive(config, monkeypatch):
     params = {
         "host": "compute10", "config": config, "proof": fresh("compute10"), "since": None, "incident": 0,
-        "progress_file": None, "instances": [], "read_at": None, "was": {}, "beware": [],
+        "progress_file": None, "instances": [], "read_at": None, "was": {}, "beware": [], "method": "auto",
+        "reserved": [], "choices": {},
     }  # fmt: skip
     code, module = module_with("hass_evacuate", Cloud(False), monkeypatch, **params)
     with pytest.raises(
@@ -300,7 +301,7 @@ def test_nothing_is_evacuated_while_nova_takes_the_host_for_alive(config, monkey
 def test_a_host_whose_nova_compute_is_down_is_not_drained(forced_down, config, monkeypatch):
     params = {
         "host": "compute10", "config": config, "reason": "a fan", "was": {}, "since": None, "incident": 0,
-        "progress_file": None,
+        "progress_file": None, "choices": {},
     }  # fmt: skip
     for check in (False, True):
         code, module = module_with("hass_drain", Cloud(forced_down), monkeypatch, **params)

@@ -130,10 +130,11 @@ class Findings:
             hosts.append(host)
 
     def lines(self):
-        return [
+        told = (
             _one_line(text if hosts is None else f"{self._who(hosts)}: {text}")
             for text, hosts in self._hosts.items()
-        ]
+        )
+        return list(dict.fromkeys(told))  # what differed may be what a line cannot show
 
     def _who(self, hosts):
         if len(hosts) == 1:
