@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -29,6 +30,17 @@ def drill_samples(text: str) -> list[list[Any]]:
     return found
 
 
+def drill_guests(results: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> dict[str, list[list[Any]]]:
+    """Files and last answers of the hosts of a loop, as host -> samples. A host that did not answer has none."""
+    found: dict[str, list[list[Any]]] = {}
+    for result in results:
+        text = str(result.get("stdout", ""))
+        if "content" in result:
+            text = base64.b64decode(result["content"]).decode(errors="replace")
+        found.setdefault(names[result["item"]], []).extend(drill_samples(text))
+    return found
+
+
 def drill_action(host: str, do: str, which: str = "all") -> dict[str, str]:
     """An action on a host, for a drill that breaks many."""
     return {"do": do, "host": host, "which": which}
@@ -39,6 +51,6 @@ class FilterModule:
         return {
             "hass_drill_name": drill_name,
             "hass_drill_healthy": drill_healthy,
-            "hass_drill_samples": drill_samples,
+            "hass_drill_guests": drill_guests,
             "hass_drill_action": drill_action,
         }
