@@ -2,11 +2,12 @@
 
 Goals come from the drill's playbook as a list of mappings. Each has one of these forms:
 
-    {host: NAME, state: STATE or list}                    its lifecycle state in HASS
-    {incident: NAME, fault: ..., outcome: ..., gate: ...} an incident of that host, opened since the drill began
-    {instances_of: NAME, running: others}                 what was active there at the start is active elsewhere
-    {instances_of: NAME, running: there}                  ... is active there
-    {instances: as before}                                every instance is what it was: active or stopped
+    {host: NAME, state: STATE or list}      its lifecycle state in HASS
+    {incident: NAME, fault: ..., outcome: ..., gate: ...}
+                                            an incident of that host, opened since the drill began
+    {instances_of: NAME, running: others}   what was active there at the start is active elsewhere
+    {instances_of: NAME, running: there}    ... is active there
+    {instances: as before}                  every instance is what it was: active or stopped
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
     python -m hass_runtime.drills.observe --output FILE --goals JSON --after JSON --seconds N
 
-FILE is one JSON object a line: what was seen at a moment, whenever it differs from before. When all of --goals hold,
-and have done so for --hold seconds, FILE.reached is written, for the playbook to restore what it has broken; then
-the goals of --after are waited for. Exit status 0 when everything was reached, 1 otherwise.
+FILE is one JSON object a line: what was seen at a moment, whenever it differs from before. When all of
+--goals hold, and have done so for --hold seconds, FILE with the suffix .reached is written: the playbook then puts right
+what it has broken. After that the goals of --after are waited for. Exit status 0 when everything was reached, 1
+otherwise.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import IO, Any
 import click
 
 from hass_runtime.cli.client import Client
-from hass_runtime.drills.goals import ACTIVE, Goal, GoalError, Instance, View, check, missing
+from hass_runtime.drills.goals import Goal, GoalError, Instance, View, check, missing
 from hass_runtime.remedy.cloud import Cloud, connect
 from hass_runtime.remedy.nova import CloudError
 from hass_runtime.settings import SettingsError, load_controller
@@ -74,7 +75,8 @@ def record(view: View, problems: Mapping[str, str]) -> dict[str, Any]:
         },
         "incidents": {
             str(row["id"]): {
-                key: row.get(key) for key in ("host", "fault", "outcome", "gate", "decision", "fenced_at", "phase")
+                key: row.get(key)
+                for key in ("host", "fault", "outcome", "gate", "decision", "fenced_at", "phase")
             }
             for row in view.incidents
         },

@@ -2,8 +2,8 @@
 
     python -m hass_runtime.drills.report RAW_FOLDER OUTPUT_FOLDER
 
-RAW_FOLDER has NAME.raw.json of each drill (see hass_runtime.drills.story). Exit status 1 when one of them did not go as
-expected.
+RAW_FOLDER has NAME.raw.json of each drill (see hass_runtime.drills.story). Exit status 1 when one of them did
+not go as expected.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def picture(outcome: Outcome) -> str:
         flags.append((moment, at, lane, text, back))
     base = 46 + 20 * max(len(lanes), 1)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {base + 34}" width="{WIDTH}" role="img" '
-        f'font-family="system-ui, sans-serif" font-size="13">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {base + 34}" width="{WIDTH}" '
+        f'role="img" font-family="system-ui, sans-serif" font-size="13">',
         f"<title>{escape(outcome.title)}</title>",
         f'<rect width="{WIDTH}" height="{base + 34}" fill="#ffffff"/>',
         f'<text x="{LEFT}" y="22" font-weight="600" fill="#1f1f1f">{escape(outcome.title)}</text>',
@@ -90,7 +90,8 @@ def picture(outcome: Outcome) -> str:
         at = LEFT + usable * number / 4
         anchor = ("start", "middle", "middle", "middle", "end")[number]
         parts.append(
-            f'<text x="{at:.1f}" y="{base + 22}" fill="#5f6368" text-anchor="{anchor}">{end * number / 4:.0f} s</text>'
+            f'<text x="{at:.1f}" y="{base + 22}" fill="#5f6368" text-anchor="{anchor}">'
+            f"{end * number / 4:.0f} s</text>"
         )
     return "\n".join([*parts, "</svg>"]) + "\n"
 
@@ -98,11 +99,13 @@ def picture(outcome: Outcome) -> str:
 def page(outcomes: Sequence[Outcome], about: str = "") -> str:
     """The report's README."""
     good = sum(outcome.passed for outcome in outcomes)
-    head = f"# Drills\n\n{about}{good} of {len(outcomes)} drills went as expected. Times are seconds from the cut.\n\n"
+    head = f"# Drills\n\n{about}{good} of {len(outcomes)} drills went as expected. "
+    head += "Times are seconds from the cut.\n\n"
     body = table(outcomes)
     for outcome in outcomes:
         body += f"\n## {outcome.title}\n\n![{outcome.title}]({outcome.name}.svg)\n\n"
-        body += f"Expected: {outcome.expected}.\nObserved: {outcome.observed}. [Everything]({outcome.name}.json)\n"
+        body += f"Expected: {outcome.expected}.\nObserved: {outcome.observed}. "
+        body += f"[Everything]({outcome.name}.json)\n"
         probes = outcome.probes
         if probes.get("before"):
             body += "\n| guest | before | after |\n| --- | --- | --- |\n"
@@ -117,7 +120,8 @@ def as_json(outcome: Outcome) -> str:
     """One drill as a JSON document: the outcome, its timeline, its incidents with steps and moves."""
     timeline = [{"key": item.key, "label": item.label, "at": round(item.at, 3)} for item in outcome.moments]
     fields = {key: value for key, value in asdict(outcome).items() if key != "moments"}
-    return json.dumps({**fields, "passed": outcome.passed, "timeline": timeline}, indent=1, ensure_ascii=False) + "\n"
+    told = {**fields, "passed": outcome.passed, "timeline": timeline}
+    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,7 +4,7 @@ The raw record of a drill is a mapping:
 
     name, title, expected   texts
     victims                 host names
-    cut_at, restored_at     seconds since the epoch: when it was broken, and when what was broken was put right
+    cut_at, restored_at     seconds since the epoch: when it was broken, and when it was put right
     never                   {fenced: true or a list of hosts, restarted: true}: what must not happen
     seen                    the lines of hass_runtime.drills.observe
     guests                  host name -> list of [at, [UUID, ...]]: which guests ran there, asked of libvirt
@@ -92,7 +92,10 @@ def _unreached(seen: Iterable[Raw]) -> list[str]:
             if key in line:
                 said[key] = [] if line[key] else list(line.get("lacking", ()))
     found = []
-    for key, words in (("reached", "what was expected did not come"), ("restored", "it did not become well again")):
+    for key, words in (
+        ("reached", "what was expected did not come"),
+        ("restored", "it did not become well again"),
+    ):
         if key not in said:
             found.append(f"{words}: the watch ended before")
         elif said[key]:
@@ -182,7 +185,9 @@ def _moments(
     found = [Moment("cut", "cut", 0.0)]
     victims = set(raw.get("victims", ()))
     for line in seen:
-        if line.get("at", 0) >= cut and any(line.get("hosts", {}).get(host) not in (None, "healthy") for host in victims):
+        if line.get("at", 0) >= cut and any(
+            line.get("hosts", {}).get(host) not in (None, "healthy") for host in victims
+        ):
             found.append(Moment("detected", "detected", line["at"] - cut))
             break
     decided = [at for incident in incidents if (at := _epoch(incident.get("opened_at"))) and at >= cut]
@@ -192,7 +197,9 @@ def _moments(
     if fenced:
         found.append(Moment("fenced", "fenced", max(fenced) - cut))
     arrived = [
-        at for move in moves if move.get("state") == "succeeded" and (at := _epoch(move.get("finished_at"))) is not None
+        at
+        for move in moves
+        if move.get("state") == "succeeded" and (at := _epoch(move.get("finished_at"))) is not None
     ]
     if arrived:
         found.append(Moment("active", "last instance ACTIVE", max(arrived) - cut))

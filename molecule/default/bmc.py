@@ -1,7 +1,7 @@
 """A BMC for a machine: ipmi_sim on an address of the machines' network. `start` it, `stop` it.
 
-With --machines its power button is the machine's: chassis commands start and kill it. With --watchdog it has a
-watchdog timer, which the machine re-arms through a pipe, FOLDER/device; bind it to the machine's /dev/watchdog.
+With --machines its power button is the machine's: chassis commands start and kill it. With --watchdog it has
+a watchdog timer, which the machine re-arms through a pipe, FOLDER/device: bind that to its /dev/watchdog.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _chassis(given: argparse.Namespace) -> str:
 
 
 def keep(folder: Path) -> None:
-    """The timer behind the machine's /dev/watchdog: every byte re-arms it, and at its end it resets the machine."""
+    """The timer behind the machine's /dev/watchdog: a byte re-arms it, at its end it resets the machine."""
     pipe = os.open(folder / "device", os.O_RDWR)  # also for writing: it has no end when the machine dies
     armed = folder / "armed"
     armed.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """The lab's instances, made and moved; runs on the controller with HASS's own Python and account.
 
-    workload.py make FOLDER     image, three instances on the first compute host, one on the second
-    workload.py place HOST      those three back on HOST: live, the stopped one by way of a start
-    workload.py list            who runs where, as JSON
+workload.py make FOLDER     image, three instances on the first compute host, one on the second
+workload.py place HOST      those three back on HOST: live, the stopped one by way of a start
+workload.py list            who runs where, as JSON
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hass_runtime.remedy.cloud import connect
 from hass_runtime.settings import load_controller
 
 SETTINGS = load_controller(Path("/etc/hass.conf"))
-CONNECTION = connect(SETTINGS)._connection  # noqa: SLF001 - what the remedies have no call for
+CONNECTION = connect(SETTINGS)._connection  # what the remedies have no call for
 HOSTS = [host.name for host in SETTINGS.hosts]
 IMAGE = "lab-guest"
 TRIO = {"image1": "active", "volume1": "active", "stopped1": "stopped"}
@@ -62,7 +62,9 @@ def wait(name: str, state: str, host: str | None = None) -> None:
 
 
 def act(name: str, body: dict[str, Any], microversion: str = "2.60") -> None:
-    reply = CONNECTION.compute.post(f"/servers/{servers()[name].id}/action", json=body, microversion=microversion)
+    reply = CONNECTION.compute.post(
+        f"/servers/{servers()[name].id}/action", json=body, microversion=microversion
+    )
     if reply.status_code >= 300:
         sys.exit(f"{name}: {body}: {reply.status_code} {reply.text}")
 

@@ -32,7 +32,7 @@ def view(*instances, incidents=(), **hosts):
 
 class TestGoals:
     BEFORE = view(instance("vm1", "c1"), instance("vm2", "c2"), instance("off", "c1", "stopped"))
-    ELSEWHERE = [{"instances_of": "c1", "running": "others"}]
+    ELSEWHERE = ({"instances_of": "c1", "running": "others"},)
 
     def test_an_instance_counts_when_it_is_settled_elsewhere(self):
         assert missing(self.ELSEWHERE, self.BEFORE, self.BEFORE) == ["vm1 is active on c1"]
@@ -246,7 +246,10 @@ class TestFilters:
 
     def test_what_libvirt_said_is_put_together_by_host(self, filters):
         files = [
-            {"item": "one", "content": base64.b64encode(f"1.5 {A} {B}\n2.5\n3.5 {A[:9]}\0".encode()).decode()},
+            {
+                "item": "one",
+                "content": base64.b64encode(f"1.5 {A} {B}\n2.5\n3.5 {A[:9]}\0".encode()).decode(),
+            },
             {"item": "two", "unreachable": True},
         ]
         now = [{"item": "one", "stdout": f"4.5 {A}"}, {"item": "two", "stdout": "torn"}]

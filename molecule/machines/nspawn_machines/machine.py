@@ -353,7 +353,7 @@ def _cgroups(name: str) -> list[Path]:
 
 
 def _share_cpu(group: Path, shares: int) -> None:
-    """How much of the processors it has when there is not enough for all; 1024 is what everything else has."""
+    """How much of the processors it has when there is not enough; 1024 is what everything else has."""
     for name, value in (("cpu.shares", shares), ("cpu.weight", max(1, shares * 100 // 1024))):
         if (group / name).exists():
             (group / name).write_text(str(value))

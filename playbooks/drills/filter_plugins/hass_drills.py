@@ -30,8 +30,10 @@ def drill_samples(text: str) -> list[list[Any]]:
     return found
 
 
-def drill_guests(results: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> dict[str, list[list[Any]]]:
-    """Files and last answers of the hosts of a loop, as host -> samples. A host that did not answer has none."""
+def drill_guests(
+    results: Iterable[Mapping[str, Any]], names: Mapping[str, str]
+) -> dict[str, list[list[Any]]]:
+    """Files and last answers of the hosts of a loop, as host -> samples. Who did not answer has none."""
     found: dict[str, list[list[Any]]] = {}
     for result in results:
         text = str(result.get("stdout", ""))

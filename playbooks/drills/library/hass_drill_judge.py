@@ -53,7 +53,7 @@ def main() -> None:
     try:
         from hass_runtime.drills.story import tell
     except ImportError as error:
-        module.fail_json(msg=f"hass_runtime is not installed for the Python that runs ansible-playbook: {error}")
+        module.fail_json(msg=f"the Python that runs ansible-playbook has no hass_runtime: {error}")
     outcome = tell(json.loads(Path(module.params["record"]).read_text(encoding="utf-8")))
     timeline = {moment.label: round(moment.at, 1) for moment in outcome.moments}
     words = {"observed": outcome.observed, "timeline": timeline}
