@@ -2,10 +2,10 @@
 
     python -m hass_runtime.drills.observe --output FILE --goals JSON --after JSON --seconds N
 
-FILE is one JSON object a line: what was seen at a moment, whenever it differs from before. When all of --goals
-hold, for --hold seconds, FILE with the suffix .reached is written: the playbook then puts
-right what it has broken. After that the goals of --after are waited for. Exit status 0 when everything was
-reached, 1 otherwise.
+FILE is one JSON object a line: what was seen at a moment, whenever it differs from before. When all of
+--goals hold, for --hold seconds, FILE with the suffix .reached is written: the playbook then puts right what
+it has broken. After that the goals of --after are waited for. Exit status 0 when everything was reached, 1
+otherwise.
 """
 
 from __future__ import annotations
