@@ -1,5 +1,6 @@
 """The BMC of a machine: its chassis commands switch it, and its watchdog timer runs down while it hangs."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ TOP = Path(__file__).resolve().parents[2]
 MACHINES = TOP / "molecule/machines/machines"
 BMC = TOP / "molecule/default/bmc.py"
 NAME, ADDRESS, BMC_ADDRESS, BRIDGE = "under-test-bmc", "10.77.252.10", "10.77.252.110", "hm10-77-252"
+KEEP_ALIVE = "while sleep 1; do echo; done >/dev/watchdog"
 HEADER = Path("/usr/include/OpenIPMI/mcserv.h")
 
 
@@ -74,7 +76,7 @@ def test_it_is_the_machine_s(machine):
     assert power_is("on")()
     assert timer()["Watchdog Timer Is"] == "Stopped"
 
-    run(MACHINES, "run", NAME, "--", "sh", "-c", "while sleep 1; do echo; done >/dev/watchdog &")
+    run(MACHINES, "run", NAME, "--", "systemd-run", "--quiet", "sh", "-c", KEEP_ALIVE)
     until(lambda: timer()["Watchdog Timer Is"] == "Started/Running")
     assert timer()["Initial Countdown"] == "60.0 sec"
 
@@ -82,7 +84,8 @@ def test_it_is_the_machine_s(machine):
     until(lambda: float(timer()["Present Countdown"].split()[0]) < 57)
     ipmi("chassis", "power", "off")
     until(power_is("off"))
-    assert run(MACHINES, "list").split()[1:2] != ["on"]
+    (known,) = (row for row in json.loads(run(MACHINES, "list", "-f", "json")) if row["name"] == NAME)
+    assert known["power"] == "off"
     until(lambda: timer()["Watchdog Timer Is"] == "Stopped")
 
     ipmi("chassis", "power", "on")
