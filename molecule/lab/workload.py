@@ -18,6 +18,7 @@ from hass_runtime.settings import load_controller
 
 SETTINGS = load_controller(Path("/etc/hass.conf"))
 CONNECTION = connect(SETTINGS)._connection  # what the remedies have no call for
+CONNECTION.session.timeout = 180  # s; the first calls after the boot of a busy cloud take long
 HOSTS = [host.name for host in SETTINGS.hosts]
 IMAGE = "lab-guest"
 TRIO = {"image1": "active", "volume1": "active", "stopped1": "stopped"}
