@@ -3,6 +3,9 @@
 #   make demo            power cut in an embedded cloud, seen live       (KEEP=1 leaves it running)
 #   make test            lint, unit, simulation and integration tests    (installs Debian packages if root)
 #   make molecule        the playbooks on real systemd hosts and real kernel modules (root; SCENARIOS='a b' for some)
+#   make lab             a real OpenStack on this machine, with HASS on it, see molecule/lab/README.md (root)
+#   make drill           break it on purpose, and write docs/drills  (DRILLS='a b' for some)
+#   make lab-down        take it away
 #   make kill-everywhere the controller killed at every line of its journal, as a real process
 #   make mutations       each safety rule broken on purpose: the simulator has to see it
 #   make lint bench docs venv clean
@@ -16,8 +19,9 @@ BIN := $(VENV)/bin
 REPORT ?= hass-report.html
 KEEP ?=
 SCENARIOS ?=
+DRILLS ?=
 
-.PHONY: demo test lint unit simulation integration kill-everywhere molecule mutations bench docs venv dev clean
+.PHONY: demo test lint unit simulation integration kill-everywhere molecule lab drill lab-down mutations bench docs venv dev clean
 
 venv: $(VENV)/.ready-tools $(VENV)/.ready-openstack
 dev: $(VENV)/.ready-dev
@@ -80,6 +84,15 @@ kill-everywhere: dev
 molecule: dev
 	$(BIN)/python -m pytest tests/machines -q
 	@$(BIN)/python molecule/run $(SCENARIOS)
+
+lab: dev
+	@$(BIN)/python molecule/lab/lab up
+
+drill: dev
+	@$(BIN)/python molecule/lab/lab drill $(DRILLS)
+
+lab-down: dev
+	@$(BIN)/python molecule/lab/lab down
 
 mutations: dev
 	$(BIN)/python tests/simulation/mutate.py --jobs 2

@@ -1,10 +1,13 @@
 """molecule/machines boots, cuts, compares and forgets machines, and leaves nothing behind. Root; a minute,
 or three the first time, when the layer is made."""
 
+import contextlib
 import json
 import os
 import shlex
+import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,18 @@ def traces():
     cgroups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/hass-{NAME}")]
     marks = (NAME, bridge, f"hass_machines_{NETWORK.replace('.', '_')}")
     return [line for line in lines if any(mark in line for mark in marks)] + cgroups
+
+
+def greets(within=2):
+    """Whether its sshd answers within so many seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection((ADDRESS, 22), 1) as connection:
+            connection.settimeout(1)
+            if connection.recv(4) == b"SSH-":
+                return True
+        if time.monotonic() > deadline:
+            return False
 
 
 @pytest.fixture
@@ -81,6 +96,24 @@ class TestMachine:
             "ssh", NAME, *self.SET_CLOCK[:2], shlex.quote(self.SET_CLOCK[2])
         )
         assert "Operation not permitted" in inside(*self.SET_CLOCK)
+
+    def test_hangs_and_goes_on(self, machine):
+        machines("cut", NAME)
+        machines("freeze", NAME)
+        assert not greets()
+        machines("thaw", NAME)
+        assert not greets()
+        machines("plug", NAME)
+        assert greets(within=20)
+
+    def test_its_power_is_cut_while_it_hangs(self, machine):
+        machines("freeze", NAME)
+        machines("kill", NAME)
+        machines("up", NAME)
+        assert greets(within=20)
+
+    def test_what_has_no_cable_has_none(self, machine):
+        assert "has no eth7" in machines("cut", NAME, "--interface", "7", status=1)
 
     def test_its_address_is_its_own(self, machine):
         said = machines("up", "another-test", "--address", ADDRESS, status=1)

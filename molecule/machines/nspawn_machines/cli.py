@@ -52,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--state", default="", metavar="KEY", help="start from the state saved under KEY, if it is there"
     )
+    up.add_argument(
+        "--cpu-shares", type=int, default=0, metavar="N", help="its part of busy processors (1024: as others)"
+    )
     up.add_argument("--timeout", type=float, default=60, help="seconds to wait for sshd; 0: do not wait")
 
     for name, text in (
@@ -64,6 +67,19 @@ def _parser() -> argparse.ArgumentParser:
         some.add_argument("names", nargs="*", metavar="name")
         if name == "down":
             some.add_argument("--all", action="store_true", help="every machine")
+
+    for name, text in (
+        ("freeze", "stop everything inside where it is, as when its operating system hangs"),
+        ("thaw", "let what was frozen go on"),
+        ("cut", "pull its network cables out"),
+        ("plug", "put its network cables in again"),
+    ):
+        some = command(name, text)
+        some.add_argument("names", nargs="+", metavar="name")
+        if name in ("cut", "plug"):
+            some.add_argument(
+                "--interface", action="append", type=int, metavar="N", help="eth N (default: all)"
+            )
 
     listing = command("list", "all machines")
     listing.add_argument("-f", "--format", choices=("table", "json"), default="table")
@@ -151,6 +167,7 @@ def _create(given: argparse.Namespace) -> Machine:
         addresses=given.address,
         plugs=given.plug,
         binds=given.bind,
+        cpu_shares=given.cpu_shares,
         lower=[str(place) for place in ([state] if state else []) + lower],
         state=given.state if state else "",
     )
@@ -175,6 +192,17 @@ def _several(given: argparse.Namespace) -> int:
             machine.power_off(orderly=given.command == "off")
             if given.command == "reset":
                 machine.power_on()
+    return 0
+
+
+def _disturb(given: argparse.Namespace) -> int:
+    for machine in [find(name) for name in given.names]:
+        with lock(f"machine-{machine.name}"):
+            if given.command in ("freeze", "thaw"):
+                machine.freeze(given.command == "freeze")
+                continue
+            every = list(range(len(machine.addresses) + len(machine.plugs)))
+            machine.wires(given.command == "plug", given.interface or every)
     return 0
 
 
@@ -258,6 +286,10 @@ DO = {
     "off": _several,
     "reset": _several,
     "down": _several,
+    "freeze": _disturb,
+    "thaw": _disturb,
+    "cut": _disturb,
+    "plug": _disturb,
     "list": _list,
     "ssh": _inside,
     "run": _inside,

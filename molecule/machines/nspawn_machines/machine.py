@@ -42,6 +42,7 @@ class Machine:
     plugs: list[str] = field(default_factory=list)
     binds: list[str] = field(default_factory=list)
     state: str = ""
+    cpu_shares: int = 0
 
     # -- places ------------------------------------------------------------------------------------------
 
@@ -104,6 +105,9 @@ class Machine:
         groups, outside = _cgroups(f"hass-{self.name}"), _cgroups("hass-power")
         for group in (*groups, *outside):
             group.mkdir(exist_ok=True)
+        if self.cpu_shares:
+            for group in groups:
+                _share_cpu(group, self.cpu_shares)
 
         def enter() -> None:
             for group in outside:
@@ -163,10 +167,25 @@ class Machine:
             with contextlib.suppress(ProcessLookupError):
                 if leader:  # everything inside dies with it, and systemd-nspawn ends
                     os.kill(leader, signal.SIGKILL)
+                    self.freeze(False)  # what is frozen does not die
                     _wait_for_end(pid, 2)
                 os.killpg(pid, signal.SIGKILL)
             _wait_for_end(pid, 2)
         self._cleanup()
+
+    def freeze(self, frozen: bool = True) -> None:
+        """Stop every process inside where it is, or let them go on: an operating system that hangs.
+
+        What the kernel does by itself goes on: it answers pings. `wires` cuts those.
+        """
+        for group in _cgroups(f"hass-{self.name}"):
+            _freeze(group, frozen)
+
+    def wires(self, up: bool, interfaces: list[int]) -> None:
+        """Pull the cables of eth0, eth1, … out, or put them in again."""
+        if not self.supervisor():
+            raise MachinesError(f"{self.name} is off")
+        network.wire(self.name, len(self.addresses) + len(self.plugs), interfaces, up)
 
     def _cleanup(self) -> None:
         """Whatever power_on has made, also of a machine that died by itself."""
@@ -331,6 +350,28 @@ def _cgroups(name: str) -> list[Path]:
         if row[2] in ("cgroup", "cgroup2") and row[1].startswith("/sys/fs/cgroup")
     ]
     return [place / name for place in found if place.name != "cpuset"]
+
+
+def _share_cpu(group: Path, shares: int) -> None:
+    """How much of the processors it has when there is not enough; 1024 is what everything else has."""
+    for name, value in (("cpu.shares", shares), ("cpu.weight", max(1, shares * 100 // 1024))):
+        if (group / name).exists():
+            (group / name).write_text(str(value))
+
+
+def _freeze(group: Path, frozen: bool) -> None:
+    for name, value in (
+        ("freezer.state", "FROZEN" if frozen else "THAWED"),
+        ("cgroup.freeze", "1" if frozen else "0"),
+    ):
+        deadline = time.monotonic() + 10
+        while (group / name).exists():
+            (group / name).write_text(value)
+            if (group / name).read_text().strip() == value:
+                break
+            if time.monotonic() > deadline:
+                raise MachinesError(f"{group} cannot be {'frozen' if frozen else 'thawed'}")
+            time.sleep(0.02)
 
 
 def _remove_cgroup(group: Path, deadline: float) -> None:

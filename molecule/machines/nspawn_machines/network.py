@@ -116,6 +116,14 @@ def plug(machine: str, addresses: list[str], plugs: list[str]) -> None:
             run("ip", "-n", name, "route", "add", "default", "via", gateway(network_of(addresses[0])))
 
 
+def wire(machine: str, count: int, interfaces: list[int], up: bool) -> None:
+    """Take the outer ends of interfaces up or down: inside, the carrier is there or not."""
+    for index in interfaces:
+        if index >= count:
+            raise MachinesError(f"{machine} has no eth{index}")
+        run("ip", "link", "set", _veth(machine, index), "up" if up else "down")
+
+
 def unplug(machine: str) -> None:
     """Take the namespace away, and its ends on the host with it."""
     with lock("network"):

@@ -74,6 +74,19 @@ RECIPES = {
         ),
     ),
     "blockstorage": Recipe("base", ("chrony", "cinder-volume", "lvm2", "qemu-utils", "tgt")),
+    # A controller that is the whole of a small cloud, but for its compute hosts.
+    "lab": Recipe(
+        "controller",
+        (
+            "cinder-volume",
+            "lvm2",
+            "neutron-dhcp-agent",
+            "neutron-linuxbridge-agent",
+            "openstack-dashboard-apache",
+            "qemu-utils",
+            "tgt",
+        ),
+    ),
 }
 
 # Trixie names some packages otherwise: release -> layer -> old name -> new name ("" leaves it out).
