@@ -164,7 +164,7 @@ class Days(RuleBasedStateMachine):
             in_service = self.life.state(name) in WITHOUT_INCIDENT
             incident = self.life.memory.incidents.get(name)
             if incident is not None and incident.fault in chores.PLAYBOOK:
-                continue  # nothing is wrong with the host: it is put into the reserve, or its instances move home
+                continue  # nothing is wrong with it: it joins the reserve, or its instances move home
             assert (incident is not None) is not in_service, f"{name} is {self.life.state(name).value}"
 
     @invariant()

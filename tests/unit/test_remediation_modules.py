@@ -250,6 +250,9 @@ class Cloud:
     def compute_service(self, host):
         return self.service
 
+    def aggregates_of(self, host):
+        return ()
+
     def evacuate_microversion(self):
         return "2.94"
 
