@@ -45,8 +45,8 @@ def test_the_survey_of_a_cloud_takes_calls_by_pages_and_shapes_not_by_hosts(
     readiness = load("readiness", monkeypatch)
     table = readiness.main((10, 60))
     assert list(table.columns[1].cells) == ["200", "1200"]
-    # Services, server groups, and a page a thousand instances.
-    assert list(table.columns[2].cells) == ["3", "4"]
+    # Services, aggregates, server groups, and a page a thousand instances.
+    assert list(table.columns[2].cells) == ["4", "5"]
     # Names of the providers, what all of them have left, and one a flavor.
     assert list(table.columns[3].cells) == ["5", "5"]
     assert list(table.columns[6].cells) == ["10", "60"]
