@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hass_runtime.decide import decisions, maintenance
+from hass_runtime.decide import chores, decisions, maintenance
 from hass_runtime.decide.diagnosis import describe, diagnose, signs
 from hass_runtime.decide.gates import asked_of
 from hass_runtime.decide.ladder import next_try
@@ -101,6 +101,8 @@ def wanted(view: View, name: str) -> str:
         return RESTORE
     if incident is not None and incident.fault == maintenance.FAULT:
         return DRAIN
+    if incident is not None and incident.fault in chores.PLAYBOOK:
+        return chores.PLAYBOOK[incident.fault]
     ladder = view.ladder(host)
     if not ladder or (incident is not None and incident.phase == FAILURE):
         return FAILURE

@@ -15,7 +15,7 @@ from hass_runtime.decide.diagnosis import signs
 from hass_runtime.decide.lifecycle import TAKEN_OUT
 from hass_runtime.decide.symptoms import Sign
 from hass_runtime.decide.view import HostView, View
-from hass_runtime.domain import HostState, Incident, Layer, Move, Scope
+from hass_runtime.domain import HostState, Incident, Layer, Method, Move, Scope
 from hass_runtime.explain import again
 from hass_runtime.settings.controller_keys import CONTROLLER
 from hass_runtime.simulator.scenario_model import Event, Expectation, HostSpec, InstanceSpec, Scenario
@@ -67,7 +67,7 @@ def scenario(
         expect.insert(1, Expectation("by", until, "held", {"host": incident.host, "gate": verdict.what}))
     return Scenario(
         f"incident {incident.id}: {fault} of {incident.host}, as it was recorded",
-        settings_of(view),
+        settings_of(view) | _method_of(view, incident.host),
         hosts,
         _instances(view, incident.host, moves),
         events,
@@ -103,6 +103,12 @@ def settings_of(view: View) -> dict[str, str]:
     return {full: text for full, text in texts.items() if text != _default(full)}
 
 
+def _method_of(view: View, name: str) -> dict[str, str]:
+    """Where instances of this host's cluster go, when Nova does not choose; a scenario has one way for all."""
+    method = view.policy.method(view.hosts[name].host.cluster)
+    return {} if method is Method.AUTO else {"recovery.recovery_method": method.value}
+
+
 def _default(full: str) -> str | None:
     section, _, name = full.partition(".")
     return CONTROLLER.key(section, name).default
@@ -127,6 +133,7 @@ def _spec(host: HostView) -> HostSpec:
         zone=host.host.zone,
         cluster=host.host.cluster,
         watchdog=armed or host.host.bmc is None,
+        reserved=host.host.reserved,
     )
 
 
@@ -145,7 +152,11 @@ def _instances(view: View, name: str, moves: Sequence[Move]) -> tuple[InstanceSp
     }
     if not found:
         found = {name: InstanceSpec(f"on-{name}", name)}
-    others = (InstanceSpec(f"on-{other}", other) for other in view.hosts if other != name)
+    others = (
+        InstanceSpec(f"on-{other.name}", other.name)
+        for other in view.hosts.values()
+        if other.name != name and not other.host.reserved
+    )
     return (*found.values(), *others)
 
 

@@ -18,7 +18,7 @@ from cattrs.preconf.json import make_converter
 
 from hass_runtime.decide.diagnosis import HostTrack, LayerTrack, stale
 from hass_runtime.decide.view import HostView, Policy, View
-from hass_runtime.domain import Bmc, Host, HostState, Layer, Pause, Reading, Verdict
+from hass_runtime.domain import Bmc, Host, HostState, Layer, Pause, Reading, Reserve, Verdict
 
 FORMAT = 1
 EVIDENCE = 300
@@ -104,6 +104,9 @@ def is_well(host: HostView, view: View) -> bool:
         and host.maintenance is None
         and host.confirmed is None
         and host.wanted_back is None
+        and host.failback is None
+        and host.reserve is Reserve.NONE
+        and not host.host.reserved
     )
     track = host.track
     if not plain or track.doubt or track.matched or track.leaving or track.boots.rebooted:

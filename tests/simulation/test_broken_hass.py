@@ -124,7 +124,9 @@ def test_an_evacuation_without_force_down(tmp_path: Path) -> None:
 
 
 def test_a_force_down_that_is_lifted_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    def at_once(name: str, nova: restoration.Services, agent: object, patience: object) -> object:
+    def at_once(
+        name: str, nova: restoration.Services, agent: object, patience: object, steady: float = 0.0
+    ) -> object:
         return "no matter", restoration.required(nova, name)
 
     monkeypatch.setattr(restoration, "wait_host", at_once)
