@@ -104,7 +104,7 @@ def settings_of(view: View) -> dict[str, str]:
 
 
 def _method_of(view: View, name: str) -> dict[str, str]:
-    """Where instances of this host's cluster go, when Nova does not choose; a scenario has one way for all."""
+    """Where instances of this host's cluster go, when Nova does not choose; a scenario has one way."""
     method = view.policy.method(view.hosts[name].host.cluster)
     return {} if method is Method.AUTO else {"recovery.recovery_method": method.value}
 
