@@ -3,7 +3,7 @@
 #   make demo            power cut in an embedded cloud, seen live       (KEEP=1 leaves it running)
 #   make test            lint, unit, simulation and integration tests    (installs Debian packages if root)
 #   make molecule        the playbooks on real systemd hosts and real kernel modules (root; SCENARIOS='a b' for some)
-#   make lab             a real OpenStack on this machine, with HASS on it, see molecule/lab/README.md (root)
+#   make lab             a real OpenStack on this machine, with HASS on it (root; in work, see molecule/lab/README.md)
 #   make drill           break it on purpose, and write docs/drills  (DRILLS='a b' for some)
 #   make lab-down        take it away
 #   make kill-everywhere the controller killed at every line of its journal, as a real process
