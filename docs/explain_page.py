@@ -112,18 +112,7 @@ def _block(lines: list[str]) -> str:
     return "\n".join(f"    {line}".rstrip() for line in lines)
 
 
-def main() -> int:
-    text = page()
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
-        print(f"{PAGE}: unchanged")
-        return 0
-    if "--check" in sys.argv[1:]:
-        print(f"{PAGE}: is not what the code says: run `make docs`", file=sys.stderr)
-        return 1
-    PAGE.write_text(text, encoding="utf-8")
-    print(f"{PAGE}: written")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    from page import keep  # beside this file
+
+    sys.exit(keep(PAGE, page()))

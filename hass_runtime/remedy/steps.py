@@ -15,12 +15,12 @@ _HOST = "{{ host }}"
 
 def steps_of(path: Path, host: str) -> list[str]:
     """The tasks of a playbook in their order, without what only checks its arguments, or reports, or runs
-    when another one has failed. A playbook that cannot be read has none.
+    when another one has failed. Of a playbook that cannot be read, a line that says so.
     """
     try:
         plays = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return []
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        return [f"{path} cannot be read: {' '.join(str(error).split())[:200]}"]
     found = plays if isinstance(plays, list) else []
     return [name.replace(_HOST, host) for play in found if isinstance(play, Mapping) for name in _names(play)]
 

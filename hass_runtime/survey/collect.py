@@ -66,9 +66,8 @@ class _Survey:
             )
         except CloudError:
             raise
-        except (
-            Exception
-        ) as error:  # the SDK, keystoneauth and requests raise what they like; answers may be odd
+        # The SDK, keystoneauth and requests raise what they like, and answers may be odd.
+        except Exception as error:
             words = str(error).strip() or type(error).__name__
             raise CloudError(f"survey of the cloud: {type(error).__name__}: {words[:300]}") from error
 

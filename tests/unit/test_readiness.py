@@ -563,9 +563,20 @@ def test_a_plan_says_what_the_readings_would_make_of_it() -> None:
         assert plan(well(), facts(), "host1", fault).becomes == fault
 
 
-@pytest.mark.parametrize("text", ["", "]", "- 1", "a: b", "\x00"])
-def test_a_playbook_that_cannot_be_read_has_no_steps(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "- 1", "a: b"])
+def test_what_is_no_playbook_has_no_steps(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.yml"
     path.write_text(text)
     assert steps_of(path, "host1") == []
-    assert steps_of(tmp_path / "none.yml", "host1") == []
+
+
+@pytest.mark.parametrize("text", [None, "]", "\x00"])
+def test_a_playbook_that_cannot_be_read_is_told_in_the_place_of_its_steps(
+    tmp_path: Path, text: str | None
+) -> None:
+    path = tmp_path / "x.yml"
+    if text is not None:
+        path.write_text(text)
+    (told,) = steps_of(path, "host1")
+    assert told.startswith(f"{path} cannot be read: ")
+    assert "\n" not in told

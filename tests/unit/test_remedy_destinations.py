@@ -189,6 +189,23 @@ def test_rh_priority_goes_elsewhere_with_what_found_no_place():
     assert places(nova) == {"vm1": "r1", "vm2": "other"}
 
 
+def test_what_has_arrived_is_never_sent_elsewhere_even_if_it_cannot_be_started():
+    class Cold(Nova):
+        def evacuate(self, server_id, host=ANYWHERE):
+            super().evacuate(server_id, host)
+            self.all[server_id] = replace(self.all[server_id], vm_state="stopped")
+
+        def start(self, server_id):
+            raise CloudError("start it: Nova says 409: it is locked", 409)
+
+    nova = Cold(vm(1), room={"compute2": 9, "spare": 9})
+    kept(nova, "spare")
+    outcome, seen = evacuate(nova, Method.RH_PRIORITY, ["spare"])
+    assert nova.sent == [("u1", "spare")]
+    assert [(move.state, move.target) for move in outcome.moves] == [(MoveState.FAILED, "spare")]
+    assert seen[-1].state is MoveState.FAILED
+
+
 def test_what_fits_nowhere_fails_once_and_says_why():
     nova = Nova(vm(1), room={"r1": 0, "r2": 0})
     kept(nova, "r1", "r2")
