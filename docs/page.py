@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def keep(path: Path, text: str) -> int:
-    """Write the page unless it is so already; with --check, only say whether it is. Returns the exit status."""
+    """Write the page unless it is so already; with --check, only say whether it is. The exit status."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         print(f"{path}: unchanged")
         return 0

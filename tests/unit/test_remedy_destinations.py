@@ -204,6 +204,7 @@ def test_what_has_arrived_is_never_sent_elsewhere_even_if_it_cannot_be_started()
     assert nova.sent == [("u1", "spare")]
     assert [(move.state, move.target) for move in outcome.moves] == [(MoveState.FAILED, "spare")]
     assert seen[-1].state is MoveState.FAILED
+    assert not [move.reason for move in seen if move.reason.startswith("not to")]  # nor is it said to be
 
 
 def test_what_fits_nowhere_fails_once_and_says_why():
