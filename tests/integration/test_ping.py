@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -42,10 +43,15 @@ def test_loopback_answers(address: str) -> None:
     assert "answers in" in evidence
 
 
+_numbers = itertools.count(1)
+
+
 @pytest.fixture
 def peer() -> Iterator[str]:
     """The name of a network namespace that answers on PEER over a veth of its own."""
-    name, near, far = (f"hass{kind}{os.getpid() % 100000}" for kind in ("n", "a", "b"))
+    # New names each time: the kernel takes a deleted namespace's interfaces away when it pleases.
+    number = f"{os.getpid() % 100000}{next(_numbers)}"
+    name, near, far = (f"hass{kind}{number}" for kind in ("n", "a", "b"))
     ip("netns", "add", name)
     try:
         ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", name)
@@ -55,6 +61,7 @@ def peer() -> Iterator[str]:
         ip("-n", name, "link", "set", far, "up")
         yield name
     finally:
+        subprocess.run(["ip", "link", "del", near], check=False, capture_output=True)
         ip("netns", "del", name)
 
 
