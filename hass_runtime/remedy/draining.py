@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from hass_runtime.domain import Move, MoveState
 from hass_runtime.remedy import drain, groups, inventory
+from hass_runtime.remedy.attempt import Clock
 from hass_runtime.remedy.drain import Do, DrainError, Policy, Track, View
-from hass_runtime.remedy.evacuation import Clock
 from hass_runtime.remedy.groups import Turns
 from hass_runtime.remedy.moves import DONE_MIGRATION, FAILED_MIGRATION, in_flight
 from hass_runtime.remedy.nova import CloudError, ComputeService, Migration, Server

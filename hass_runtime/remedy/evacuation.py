@@ -12,10 +12,6 @@ every guest as stopped.
 
 from __future__ import annotations
 
-import json
-import os
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hass_runtime.domain import Move, MoveState
 from hass_runtime.remedy import groups, inventory, moves
+from hass_runtime.remedy.attempt import CLOCK_SLACK, Clock
 from hass_runtime.remedy.fencing import Look
 from hass_runtime.remedy.groups import Turns
 from hass_runtime.remedy.inventory import Seen
@@ -31,14 +28,9 @@ from hass_runtime.remedy.nova import CloudError, ComputeService, InstanceAction,
 from hass_runtime.remedy.protecting import Protects, everything
 from hass_runtime.remedy.records import Records
 from hass_runtime.remedy.reserve import ANYWHERE, Reserve
-from hass_runtime.remedy.wire import move_to_dict
 
 if TYPE_CHECKING:
     from hass_runtime.settings import ControllerSettings
-
-DAY = 86400.0
-CLOCK_SLACK = 60.0
-"""How far Nova's clock may be behind the controller's before what happened in this incident is overlooked."""
 
 NO_RESERVE = "no reserved host is ready"
 _FINAL = {Do.SUCCEED: MoveState.SUCCEEDED, Do.FAIL: MoveState.FAILED, Do.REFUSE: MoveState.REFUSED}
@@ -55,15 +47,6 @@ class Nova(Protocol):
     def evacuate(self, server_id: str, host: str = "") -> None: ...
     def start(self, server_id: str) -> None: ...
     def stop(self, server_id: str) -> None: ...
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Time, injected. ``wall`` is for the record, ``monotonic`` for deadlines."""
-
-    wall: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True)
@@ -112,34 +95,6 @@ def policy_of(settings: ControllerSettings) -> Policy:
         retries=settings.recovery.evacuate_retries,
         unanswered=max(60.0, 2 * settings.openstack.request_timeout),
     )
-
-
-def since_of(opened_at: float | None, now: float) -> float:
-    """From when on evacuations of the host belong to this failure.
-
-    A controller gives the moment it opened the incident. By hand it is the last 24 hours: an instance that
-    was moved earlier that day is listed once more and left as it is, which harms nobody.
-    """
-    return opened_at - CLOCK_SLACK if opened_at is not None else now - DAY
-
-
-class ProgressFile:
-    """Appends each change of a move as a line of JSON; the worker of the run reads along. None: nowhere."""
-
-    def __init__(self, path: str | None) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-
-    def __call__(self, move: Move) -> None:
-        if not self._path:
-            return
-        line = json.dumps(move_to_dict(move)) + "\n"
-        with self._lock:
-            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            try:
-                os.write(fd, line.encode())
-            finally:
-                os.close(fd)
 
 
 class Evacuator:

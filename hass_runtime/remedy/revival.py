@@ -15,7 +15,7 @@ from typing import Protocol
 
 from hass_runtime.domain import Move, MoveState
 from hass_runtime.remedy import inventory, moves
-from hass_runtime.remedy.evacuation import Clock
+from hass_runtime.remedy.attempt import Clock
 from hass_runtime.remedy.nova import CloudError, InstanceAction, Server
 from hass_runtime.remedy.protecting import Protects, everything
 

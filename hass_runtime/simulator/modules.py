@@ -17,6 +17,7 @@ from typing import Any
 from hass_runtime.domain import Host, Layer, Move, Reading, Verdict
 from hass_runtime.remedy import (
     ansible_support,
+    attempt,
     cloud,
     draining,
     evacuation,
@@ -38,6 +39,7 @@ LISTENS = 0.6  # seconds that it takes to hear that nobody answers
 _LOADED: dict[tuple[Path, int], types.ModuleType] = {}
 _REAL = {
     "support": ansible_support,
+    "attempt": attempt,
     "cloud": cloud,
     "draining": draining,
     "evacuation": evacuation,
@@ -182,7 +184,7 @@ class Modules:
     def _views(self, module: str) -> dict[str, Any]:
         """The names by which modules know the rest of HASS, each with what must be made up in it."""
         hub, pool = self._in.hub, self._pool
-        clock = evacuation.Clock(hub.wall, hub.monotonic, hub.sleep)
+        clock = attempt.Clock(hub.wall, hub.monotonic, hub.sleep)
         changes: dict[str, dict[str, Any]] = {
             "support": {
                 "load": self._load_settings,
@@ -190,11 +192,11 @@ class Modules:
                 "agent_of": self._agent_of,
                 "asked_agent": self._asked_agent,
             },
+            "attempt": {"ProgressFile": lambda path: self._progress if path else _nowhere},
             "cloud": {"connect": lambda settings, workers=None: self._in.cloud},
             "draining": {"Drainer": partial(draining.Drainer, clock=clock, pool=pool)},
             "evacuation": {
                 "Evacuator": partial(evacuation.Evacuator, clock=clock, pool=pool),
-                "ProgressFile": lambda path: self._progress if path else _nowhere,
             },
             "fencing": {
                 "fence": partial(

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from hass_runtime.domain import Move, MoveState
 from hass_runtime.remedy import drain, draining
+from hass_runtime.remedy.attempt import Clock
 from hass_runtime.remedy.drain import Do, DrainError, Policy, Track, View, aborted, called, next_action
 from hass_runtime.remedy.draining import Drainer
-from hass_runtime.remedy.evacuation import Clock
 from hass_runtime.remedy.nova import CloudError, ComputeService, Migration, Server
 
 SOURCE, TARGET = "compute1", "compute10"

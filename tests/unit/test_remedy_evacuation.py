@@ -9,13 +9,8 @@ from dataclasses import replace
 import pytest
 
 from hass_runtime.domain import MoveState
-from hass_runtime.remedy.evacuation import (
-    DAY,
-    Clock,
-    Evacuator,
-    ProgressFile,
-    since_of,
-)
+from hass_runtime.remedy.attempt import DAY, Clock, ProgressFile, since_of
+from hass_runtime.remedy.evacuation import Evacuator
 from hass_runtime.remedy.fencing import Look
 from hass_runtime.remedy.inventory import Seen, on_host, seen_of, verify
 from hass_runtime.remedy.moves import Policy

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hass_runtime.domain import Move, MoveState
-from hass_runtime.remedy.evacuation import Clock
+from hass_runtime.remedy.attempt import Clock
 from hass_runtime.remedy.nova import CloudError, InstanceAction, Server
 from hass_runtime.remedy.revival import MOST_CALLS, Do, Revived, Reviver, next_step
 

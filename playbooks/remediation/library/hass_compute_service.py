@@ -14,7 +14,7 @@ try:
     from dataclasses import asdict, replace
 
     from hass_runtime.remedy import ansible_support as support
-    from hass_runtime.remedy import cloud, evacuation, reserve, restoration
+    from hass_runtime.remedy import attempt, cloud, reserve, restoration
 
     MISSING = None
 except ImportError:
@@ -132,7 +132,7 @@ def change(module: AnsibleModule, settings, nova, before):
     elif params["forced_down"] is False:
         after = replace(after, forced_down=False)
         if real and before.forced_down:
-            since = evacuation.since_of(support.moment(params["since"], "since"), time.time())
+            since = attempt.since_of(support.moment(params["since"], "since"), time.time())
             restoration.wait_moves(nova, name, since, patience)
             restoration.unforce(nova, name, patience)
         said.append(f"force-down of {name} {_done('lifted', real) if before.forced_down else 'is not set'}")

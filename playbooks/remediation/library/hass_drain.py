@@ -13,7 +13,7 @@ try:
     import time
 
     from hass_runtime.remedy import ansible_support as support
-    from hass_runtime.remedy import cloud, draining, evacuation, groups, inventory
+    from hass_runtime.remedy import attempt, cloud, draining, groups, inventory
 
     MISSING = None
 except ImportError:
@@ -147,7 +147,7 @@ calls:
 def run(module: AnsibleModule) -> None:
     params = module.params
     settings, host = support.load(params["config"], params["host"])
-    since = evacuation.since_of(support.moment(params["since"], "since"), time.time())
+    since = attempt.since_of(support.moment(params["since"], "since"), time.time())
     was = support.recorded(params["was"])
     nova = cloud.connect(settings)
     drainer = draining.Drainer(
@@ -161,7 +161,7 @@ def run(module: AnsibleModule) -> None:
         policy=draining.policy_of(settings),
         workers=settings.recovery.evacuate_workers,
         poll_interval=settings.recovery.poll_interval,
-        progress=evacuation.ProgressFile(None if module.check_mode else params["progress_file"]),
+        progress=attempt.ProgressFile(None if module.check_mode else params["progress_file"]),
     )
     service = draining.look_first(nova, host.name)
     if module.check_mode:

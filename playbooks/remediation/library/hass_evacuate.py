@@ -15,6 +15,7 @@ try:
     from hass_runtime.domain import Method
     from hass_runtime.remedy import ansible_support as support
     from hass_runtime.remedy import (
+        attempt,
         cloud,
         evacuation,
         fencing,
@@ -207,7 +208,7 @@ def run(module: AnsibleModule) -> None:
             settings.recovery.run_timeout,
         )
     opened_at = support.moment(params["since"], "since")
-    since = evacuation.since_of(opened_at, time.time())
+    since = attempt.since_of(opened_at, time.time())
     try:
         found = [wire.move_from_dict(raw) for raw in params["instances"]]
     except (KeyError, TypeError, ValueError) as error:
@@ -240,7 +241,7 @@ def run(module: AnsibleModule) -> None:
         arrives_stopped=microversion >= cloud.ARRIVES_STOPPED,
         workers=settings.recovery.evacuate_workers,
         poll_interval=settings.recovery.poll_interval,
-        progress=evacuation.ProgressFile(None if module.check_mode else params["progress_file"]),
+        progress=attempt.ProgressFile(None if module.check_mode else params["progress_file"]),
     )
     if module.check_mode:
         foresee(module, evacuator, host.name)

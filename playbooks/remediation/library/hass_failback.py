@@ -13,7 +13,7 @@ try:
     import time
 
     from hass_runtime.remedy import ansible_support as support
-    from hass_runtime.remedy import cloud, draining, evacuation, groups, homecoming, inventory
+    from hass_runtime.remedy import attempt, cloud, draining, groups, homecoming, inventory
 
     MISSING = None
 except ImportError:
@@ -140,11 +140,11 @@ calls:
 def run(module: AnsibleModule) -> None:
     params = module.params
     settings, host = support.load(params["config"], params["host"])
-    since = evacuation.since_of(support.moment(params["since"], "since"), time.time())
+    since = attempt.since_of(support.moment(params["since"], "since"), time.time())
     moved = support.moved(settings, host.name, params["moved"], params["of"])
     nova = cloud.connect(settings)
     protects = support.protector(settings, host, nova, params["choices"])
-    progress = evacuation.ProgressFile(None if module.check_mode else params["progress_file"])
+    progress = attempt.ProgressFile(None if module.check_mode else params["progress_file"])
 
     def drainer(source: str, only: frozenset[str]) -> draining.Drainer:
         return draining.Drainer(

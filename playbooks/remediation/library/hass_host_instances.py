@@ -16,7 +16,7 @@ try:
 
     from hass_runtime.domain import MoveState
     from hass_runtime.remedy import ansible_support as support
-    from hass_runtime.remedy import cloud, evacuation, inventory, restoration
+    from hass_runtime.remedy import attempt, cloud, inventory, restoration
 
     MISSING = None
 except ImportError:
@@ -152,7 +152,7 @@ def run(module: AnsibleModule) -> None:
     settings, host = support.load(params["config"], params["host"])
     was = support.recorded(params["was"])
     read_at = time.time()
-    since = evacuation.since_of(support.moment(params["since"], "since"), read_at)
+    since = attempt.since_of(support.moment(params["since"], "since"), read_at)
     nova = cloud.connect(settings)
     service = restoration.required(nova, host.name)
     microversion = nova.evacuate_microversion()
@@ -161,7 +161,7 @@ def run(module: AnsibleModule) -> None:
     found = inventory.on_host(
         nova, host.name, params["incident"], since, was, service.forced_down, failed_at, protects
     )
-    progress = evacuation.ProgressFile(None if module.check_mode else params["progress_file"])
+    progress = attempt.ProgressFile(None if module.check_mode else params["progress_file"])
     for move in found:
         progress(move)
     counts = Counter(move.was or "on the way" for move in found)

@@ -12,7 +12,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
     from hass_runtime.remedy import ansible_support as support
-    from hass_runtime.remedy import cloud, evacuation, inventory, revival
+    from hass_runtime.remedy import attempt, cloud, inventory, revival
 
     MISSING = None
 except ImportError:
@@ -114,7 +114,7 @@ def run(module: AnsibleModule) -> None:
         protects=support.protector(settings, host, nova, params["choices"]),
         workers=settings.recovery.evacuate_workers,
         poll_interval=settings.recovery.poll_interval,
-        progress=evacuation.ProgressFile(None if module.check_mode else params["progress_file"]),
+        progress=attempt.ProgressFile(None if module.check_mode else params["progress_file"]),
     )
     if module.check_mode:
         would = [server.name for server in reviver.foresee()]

@@ -14,7 +14,7 @@ try:
     from dataclasses import replace
 
     from hass_runtime.remedy import ansible_support as support
-    from hass_runtime.remedy import cloud, evacuation, restoration
+    from hass_runtime.remedy import attempt, cloud, restoration
 
     MISSING = None
 except ImportError:
@@ -74,7 +74,7 @@ evacuations:
 
 def run(module: AnsibleModule) -> None:
     settings, host = support.load(module.params["config"], module.params["host"])
-    since = evacuation.since_of(support.moment(module.params["since"], "since"), time.time())
+    since = attempt.since_of(support.moment(module.params["since"], "since"), time.time())
     patience = restoration.Patience(settings.recovery.restore_timeout, settings.recovery.poll_interval)
     if module.check_mode:  # one look, no waiting
         patience = replace(patience, deadline=0.0)
