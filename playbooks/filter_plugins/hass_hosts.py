@@ -16,7 +16,7 @@ def hass_compute_hosts(names, hostvars):
 
     Of each host's variables: C(hass_host_name) (its name in OpenStack, when the inventory's is another),
     C(management_address), C(migration_address), C(bmc_address), C(bmc_user), C(bmc_password), C(bmc_port),
-    C(zone) and C(cluster). A host without C(bmc_address) has no IPMI.
+    C(zone), C(cluster) and C(reserved). A host without C(bmc_address) has no IPMI.
     """
     return [_compute_host(name, hostvars) for name in names]
 
@@ -43,6 +43,10 @@ def _compute_host(name, hostvars):
     for key in ("zone", "cluster"):
         if known.get(key):
             host[key] = str(known[key])
+    if "reserved" in known and str(known["reserved"]).strip().lower() not in ("true", "yes", "false", "no", ""):
+        raise AnsibleFilterError(f"{name} has reserved: {known['reserved']}, expected true or false")
+    if str(known.get("reserved", "")).strip().lower() in ("true", "yes"):
+        host["reserved"] = True
     return host
 
 

@@ -35,7 +35,7 @@ HOSTS = [
         "bmc": {"address": "2001:db8::1", "user": "u", "password": "p", "port": 6230},
         "zone": "rack2",
     },
-    {"name": "compute2", "cluster": "edge"},
+    {"name": "compute2", "cluster": "edge", "reserved": True},
 ]
 CONTROLLER = {
     "hass_controller_hosts": HOSTS,
@@ -47,6 +47,7 @@ CONTROLLER = {
     "hass_controller_settings": {
         "ipmi_sensor": {"ipmi_watched_sensors": ["Inlet Temp", "Temp"], "upper_critical": 80},
         "safety": {"armed": False},
+        "recovery_method": {"edge": "reserved_host"},
         "detection": {"polling_interval": 2.5},
         "log": {"location": None},
     },
@@ -184,6 +185,7 @@ def test_the_controller_takes_what_is_written_for_it(controller: dict[str, str],
     assert (ten.address, ten.more_addresses, ten.zone) == ("192.0.2.40", ("198.51.100.40",), "rack2")
     assert two.bmc is None
     assert (two.cluster, two.address) == ("edge", "compute2")
+    assert [host.name for host in settings.hosts if host.reserved] == ["compute2"]
     assert settings.openstack.password == ADMIN
     assert settings.detection.polling_key == KEY.encode()
     assert settings.detection.polling_interval == 2.5
@@ -324,13 +326,14 @@ def test_hosts_of_the_inventory_become_the_controllers_list() -> None:
             "migration_address": "198.51.100.2",
             "zone": "a",
             "cluster": "x",
+            "reserved": True,
         },
         "c3": {
             "hass_host_name": "c3.example.org",
             "ansible_host": "192.0.2.3",
             "migration_address": "192.0.2.3",
         },
-        "c4": {"bmc_address": ""},
+        "c4": {"bmc_address": "", "reserved": "no"},
     }
     assert FILTERS.hass_compute_hosts(list(variables), variables) == [
         {
@@ -338,11 +341,16 @@ def test_hosts_of_the_inventory_become_the_controllers_list() -> None:
             "address": ["192.0.2.1"],
             "bmc": {"address": "192.0.2.101", "user": "u", "password": "p"},
         },
-        {"name": "c2", "address": ["192.0.2.2", "198.51.100.2"], "zone": "a", "cluster": "x"},
+        {"name": "c2", "address": ["192.0.2.2", "198.51.100.2"], "zone": "a", "cluster": "x", "reserved": True},
         {"name": "c3.example.org", "address": ["192.0.2.3"]},
         {"name": "c4", "address": ["c4"]},
     ]
     assert FILTERS.management_addresses(["c2", "c1"], variables) == ["192.0.2.2", "192.0.2.1"]
+
+
+def test_what_is_neither_reserved_nor_not_names_the_host() -> None:
+    with pytest.raises(Exception, match="c1 has reserved: maybe, expected true or false"):
+        FILTERS.hass_compute_hosts(["c1"], {"c1": {"reserved": "maybe"}})
 
 
 def test_a_bmc_without_its_password_names_the_host() -> None:

@@ -21,6 +21,8 @@ IGNORED = (
     "etc/mtab",
     "root/.ansible",
     "root/.ansible/*",
+    "root/.ansible_async",
+    "root/.ansible_async/*",
     "root/.cache",
     "root/.cache/*",
     "run",
