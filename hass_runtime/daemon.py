@@ -75,6 +75,7 @@ def policy_of(settings: ControllerSettings, table: tuple[Symptom, ...]) -> Polic
         healthy_delay=settings.recovery.healthy_delay,
         methods=settings.recovery.methods,
         refill_reserve=settings.recovery.refill_reserve,
+        reserved_to_aggregates=settings.recovery.reserved_to_aggregates,
         by_hand=settings.recovery.by_hand,
         failback=settings.recovery.failback,
         settle=(detection.polling_threshold + 1) * detection.polling_interval + detection.probe_timeout,

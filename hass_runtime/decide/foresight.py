@@ -83,7 +83,8 @@ def plan(view: View, facts: CloudFacts, name: str, fault: str) -> Plan:
 def _instances(view: View, facts: CloudFacts, host: HostView, playbook: str) -> HostReady | None:
     """What becomes of each instance of the host; None when the playbook touches none."""
     own = sorted((each for each in facts.instances if each.host == host.name), key=readiness.order)
-    floor = Floor(facts, readiness.usable_hosts(view, facts) - {host.name})
+    usable = readiness.usable_hosts(view, facts) - {host.name}
+    floor = Floor(facts, usable, view.policy.reserved_to_aggregates)
     if playbook == FAILURE:
         return readiness.of_host(view, host, facts, floor, own)
     if playbook == REVIVE:

@@ -12,7 +12,8 @@ from enum import Enum
 
 from hass_runtime.decide import gates, lifecycle
 from hass_runtime.decide.cloud_facts import CloudFacts, Instance, Need
-from hass_runtime.decide.placing import EVACUABLE, Floor
+from hass_runtime.decide.placing import EVACUABLE, Floor, Placing
+from hass_runtime.decide.reserve import destinations, reserve_for
 from hass_runtime.decide.view import FAILURE, HostView, View
 from hass_runtime.domain import Layer, Verdict
 
@@ -100,7 +101,7 @@ ADVICE = {
 
 def assess(view: View, facts: CloudFacts) -> Readiness:
     """Readiness of every host of the view, by name."""
-    floor = Floor(facts, usable_hosts(view, facts))
+    floor = Floor(facts, usable_hosts(view, facts), view.policy.reserved_to_aggregates)
     by_host: dict[str, list[Instance]] = {name: [] for name in view.hosts}
     for each in facts.instances:
         if each.host in by_host:
@@ -108,7 +109,7 @@ def assess(view: View, facts: CloudFacts) -> Readiness:
     for instances in by_host.values():
         instances.sort(key=order)
     hosts = tuple(of_host(view, view.hosts[name], facts, floor, by_host[name]) for name in sorted(view.hosts))
-    return Readiness(facts.at, hosts, _can_lose(floor, by_host), facts.calls)
+    return Readiness(facts.at, hosts, _can_lose(view, floor, by_host), facts.calls)
 
 
 def order(instance: Instance) -> tuple[int, str, str]:
@@ -150,7 +151,7 @@ def of_host(
             told[each.id] = early
         else:
             movable.append(each)
-    places = floor.place(movable, {host.name})
+    places = Placing(floor, frozenset({host.name})).all(movable, _destinations(view, host))
     for each in movable:
         place = places[each.id]
         if not place.target:
@@ -170,6 +171,10 @@ def of_host(
         else:
             told[each.id] = InstanceReady(each, Back.YES, place.target)
     return HostReady(host.name, shut is not None, tuple(problems), tuple(told[each.id] for each in instances))
+
+
+def _destinations(view: View, host: HostView) -> tuple[str, ...]:
+    return destinations(view.policy.method(host.host.cluster), reserve_for(view, host))
 
 
 def _refused(instance: Instance) -> InstanceReady | None:
@@ -196,7 +201,7 @@ def _of_agent(host: HostView) -> list[Problem]:
     return []
 
 
-def _can_lose(floor: Floor, by_host: Mapping[str, list[Instance]]) -> int:
+def _can_lose(view: View, floor: Floor, by_host: Mapping[str, list[Instance]]) -> int:
     """How many of the fullest hosts may die together, as far as there is room for what can move at all."""
 
     def load(name: str) -> int:
@@ -204,9 +209,19 @@ def _can_lose(floor: Floor, by_host: Mapping[str, list[Instance]]) -> int:
 
     fullest = sorted(by_host, key=lambda name: (-load(name), name))
     for number in range(1, min(MOST_LOST, len(fullest) - 1) + 1):
-        dead = fullest[:number]
-        movable = [each for name in dead for each in by_host[name] if _refused(each) is None]
-        places = floor.place(sorted(movable, key=order), dead)
-        if any(not place.target for place in places.values()):
+        if not _all_find_room(view, Placing(floor, frozenset(fullest[:number])), by_host):
             return number - 1
     return min(MOST_LOST, max(len(fullest) - 1, 0))
+
+
+def _all_find_room(view: View, placing: Placing, by_host: Mapping[str, list[Instance]]) -> bool:
+    """Cluster by cluster, each with the destinations of its own."""
+    clusters: dict[str, list[str]] = {}
+    for name in sorted(placing.dead):
+        clusters.setdefault(view.hosts[name].host.cluster, []).append(name)
+    for names in clusters.values():
+        movable = [each for name in names for each in by_host[name] if _refused(each) is None]
+        ways = _destinations(view, view.hosts[names[0]])
+        if any(not place.target for place in placing.all(sorted(movable, key=order), ways).values()):
+            return False
+    return True

@@ -6,8 +6,23 @@ host like any other; the next host of the cluster that comes back is kept in res
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hass_runtime.decide.view import FAILURE, HostView, View, emptied
 from hass_runtime.domain import HostState, Method, Reserve
+
+ANYWHERE = ""
+"""A destination: whatever Nova's scheduler chooses."""
+
+
+def destinations(method: Method, reserved: Sequence[str]) -> tuple[str, ...]:
+    """Where instances are sent, one after the other until they fit: names of hosts, or `ANYWHERE`."""
+    return {
+        Method.AUTO: (ANYWHERE,),
+        Method.RESERVED_HOST: tuple(reserved),
+        Method.AUTO_PRIORITY: (ANYWHERE, *reserved),
+        Method.RH_PRIORITY: (*reserved, ANYWHERE),
+    }[method]
 
 
 def is_kept(host: HostView) -> bool:

@@ -53,6 +53,7 @@ class Policy:
         settle: seconds after a mild remedy until its effect can be judged.
         methods: by cluster, where instances go; a cluster not named leaves it to Nova's scheduler.
         refill_reserve: a host that comes back takes the place of a reserved one that was used.
+        reserved_to_aggregates: a reserved host that is used joins the aggregates of the failed one.
         by_hand: a host comes back when a person wants it back, and not by itself.
         failback: what was moved away comes home by itself once its host is back.
     """
@@ -76,6 +77,7 @@ class Policy:
     settle: float = 15.0
     methods: Mapping[str, Method] = field(default_factory=dict)
     refill_reserve: bool = True
+    reserved_to_aggregates: bool = True
     by_hand: bool = False
     failback: bool = False
 

@@ -17,6 +17,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from hass_runtime.decide.reserve import ANYWHERE
 from hass_runtime.domain import Move, MoveState
 from hass_runtime.remedy import groups, inventory, moves
 from hass_runtime.remedy.attempt import CLOCK_SLACK, Clock
@@ -27,7 +28,7 @@ from hass_runtime.remedy.moves import Do, Policy, Track, View
 from hass_runtime.remedy.nova import CloudError, ComputeService, InstanceAction, Migration, Server
 from hass_runtime.remedy.protecting import Protects, everything
 from hass_runtime.remedy.records import Records
-from hass_runtime.remedy.reserve import ANYWHERE, Reserve
+from hass_runtime.remedy.reserve import Reserve
 
 if TYPE_CHECKING:
     from hass_runtime.settings import ControllerSettings

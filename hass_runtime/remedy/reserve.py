@@ -7,11 +7,10 @@ for the scheduler to say, as ever: nothing is forced.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from hass_runtime.decide.protection import Aggregate
-from hass_runtime.domain import Method
 from hass_runtime.remedy.nova import CloudError, ComputeService, Server
 from hass_runtime.remedy.restoration import OUR_REASON
 
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 
 KEPT = f"{OUR_REASON} kept in reserve"
 """The disabled_reason of a host in the reserve."""
-
-ANYWHERE = ""
-"""A destination: whatever Nova's scheduler chooses."""
 
 
 class Nova(Protocol):
@@ -33,16 +29,6 @@ class Nova(Protocol):
     def servers_on(self, host: str) -> list[Server]: ...
     def aggregates_of(self, host: str) -> tuple[Aggregate, ...]: ...
     def add_to_aggregate(self, aggregate: Aggregate, host: str) -> None: ...
-
-
-def destinations(method: Method, reserved: Sequence[str]) -> tuple[str, ...]:
-    """Where instances are sent, one after the other until they fit: names of hosts, or `ANYWHERE`."""
-    return {
-        Method.AUTO: (ANYWHERE,),
-        Method.RESERVED_HOST: tuple(reserved),
-        Method.AUTO_PRIORITY: (ANYWHERE, *reserved),
-        Method.RH_PRIORITY: (*reserved, ANYWHERE),
-    }[method]
 
 
 class Reserve:

@@ -43,9 +43,10 @@ def _compute_host(name, hostvars):
     for key in ("zone", "cluster"):
         if known.get(key):
             host[key] = str(known[key])
-    if "reserved" in known and str(known["reserved"]).strip().lower() not in ("true", "yes", "false", "no", ""):
+    reserved = str(known.get("reserved", "")).strip().lower()
+    if reserved not in ("true", "yes", "false", "no", ""):
         raise AnsibleFilterError(f"{name} has reserved: {known['reserved']}, expected true or false")
-    if str(known.get("reserved", "")).strip().lower() in ("true", "yes"):
+    if reserved in ("true", "yes"):
         host["reserved"] = True
     return host
 

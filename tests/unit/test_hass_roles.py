@@ -341,7 +341,13 @@ def test_hosts_of_the_inventory_become_the_controllers_list() -> None:
             "address": ["192.0.2.1"],
             "bmc": {"address": "192.0.2.101", "user": "u", "password": "p"},
         },
-        {"name": "c2", "address": ["192.0.2.2", "198.51.100.2"], "zone": "a", "cluster": "x", "reserved": True},
+        {
+            "name": "c2",
+            "address": ["192.0.2.2", "198.51.100.2"],
+            "zone": "a",
+            "cluster": "x",
+            "reserved": True,
+        },
         {"name": "c3.example.org", "address": ["192.0.2.3"]},
         {"name": "c4", "address": ["c4"]},
     ]

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from seeded import seed
-from views import DEAD, MUTE, NOW, WELL, answering, host, order, silent, view_of
+from views import DEAD, MUTE, NOW, WELL, answering, host, order, policy, silent, view_of
 
 from hass_runtime.api import create_app
 from hass_runtime.api.views import load_openapi
@@ -29,7 +29,7 @@ from hass_runtime.decide.foresight import faults_of, plan
 from hass_runtime.decide.protection import Aggregate, Lists, Rules
 from hass_runtime.decide.readiness import ADVICE, Back, HostReady, assess
 from hass_runtime.decide.view import View
-from hass_runtime.domain import Choice, Gate, HostState, Layer, OrderKind, Pause
+from hass_runtime.domain import Choice, Gate, HostState, Layer, Method, OrderKind, Pause, Reserve
 from hass_runtime.remedy.nova import CloudError
 from hass_runtime.remedy.steps import steps_of
 from hass_runtime.settings.controller import shipped_playbooks
@@ -186,6 +186,65 @@ def test_how_many_hosts_may_die_at_once() -> None:
     full = tuple(compute(f"host{number}", 0) for number in range(1, 6))
     assert assess(well(*names), facts(*each, hosts=full)).can_lose == 0
     assert assess(well(*names), facts(hosts=hosts)).can_lose == 4
+
+
+# The reserve
+
+
+def with_reserve(method: Method, spare: Compute, **more: Any) -> tuple[View, tuple[Compute, ...]]:
+    """host1 dies, host2 has room for one instance of 100 MiB, host3 is kept in reserve."""
+    view = view_of(
+        answering("host1"),
+        answering("host2"),
+        answering("host3", reserve=Reserve.READY),
+        policy=policy(methods={"default": method}, **more),
+    )
+    return view, (compute("host1"), compute("host2", 100), spare)
+
+
+SPARE = compute("host3", 150, enabled=False)
+
+
+@pytest.mark.parametrize(
+    ("method", "targets"),
+    [
+        (Method.AUTO, ("host2", "", "")),
+        (Method.RESERVED_HOST, ("host3", "", "")),
+        (Method.AUTO_PRIORITY, ("host2", "host3", "")),
+        (Method.RH_PRIORITY, ("host3", "host2", "")),
+    ],
+)
+def test_what_a_reserved_host_takes_depends_on_the_method(method: Method, targets: tuple[str, ...]) -> None:
+    view, hosts = with_reserve(method, SPARE)
+    found = of_host1(facts(instance("a"), instance("b"), instance("c"), hosts=hosts), view)
+    assert tuple(each.target for each in found.instances) == targets
+    assert found.instances[2].back is Back.NO
+
+
+@pytest.mark.parametrize(
+    ("spare", "joins", "back"),
+    [
+        (SPARE, True, Back.YES),
+        (SPARE, False, Back.NO),
+        (replace(SPARE, zone="az2"), True, Back.NO),
+        (replace(SPARE, zone="az1"), False, Back.YES),
+        (replace(SPARE, up=False), True, Back.NO),
+        (replace(SPARE, free=None), True, Back.NO),
+    ],
+)
+def test_a_reserved_host_takes_what_is_in_a_zone_when_it_may_join_it(
+    spare: Compute, joins: bool, back: Back
+) -> None:
+    view, hosts = with_reserve(Method.RESERVED_HOST, spare, reserved_to_aggregates=joins)
+    assert of_host1(facts(instance("a", zone="az1"), hosts=hosts), view).instances[0].back is back
+
+
+def test_the_reserve_counts_in_how_many_hosts_may_die() -> None:
+    each = [instance("a"), instance("b", "host2")]
+    for method, lost in ((Method.AUTO, 0), (Method.RH_PRIORITY, 1)):
+        view, hosts = with_reserve(method, SPARE)
+        cloud = facts(*each, hosts=(hosts[0], compute("host2", 0), hosts[2]))
+        assert assess(view, cloud).can_lose == lost
 
 
 @given(

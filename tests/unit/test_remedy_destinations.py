@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hass_runtime.decide.protection import Aggregate, Protection
+from hass_runtime.decide.reserve import ANYWHERE, destinations
 from hass_runtime.domain import Method, MoveState
 from hass_runtime.remedy import homecoming
 from hass_runtime.remedy.drain import DrainError
@@ -16,7 +17,7 @@ from hass_runtime.remedy.fencing import Look
 from hass_runtime.remedy.groups import Pace, Turns
 from hass_runtime.remedy.moves import Policy
 from hass_runtime.remedy.nova import CloudError, ComputeService, InstanceAction, Migration, Server
-from hass_runtime.remedy.reserve import ANYWHERE, KEPT, Reserve, destinations
+from hass_runtime.remedy.reserve import KEPT, Reserve
 
 SOURCE = "compute1"
 POLICY = Policy(timeout=60.0, retries=2, backoff=0.5, foreign_task=5.0, unanswered=5.0, power=2.0)

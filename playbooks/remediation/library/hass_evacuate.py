@@ -12,6 +12,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 try:
     import time
 
+    from hass_runtime.decide.reserve import destinations
     from hass_runtime.domain import Method
     from hass_runtime.remedy import ansible_support as support
     from hass_runtime.remedy import (
@@ -225,7 +226,7 @@ def run(module: AnsibleModule) -> None:
     nova = cloud.connect(settings)
     microversion = cloud.version_tuple(nova.evacuate_microversion())
     spare = reserve.reserve_of(settings, nova, host.name)
-    ways = reserve.destinations(Method(params["method"]), spare.in_order(params["reserved"]))
+    ways = destinations(Method(params["method"]), spare.in_order(params["reserved"]))
     evacuator = evacuation.Evacuator(
         nova,
         host.name,
